@@ -1,0 +1,303 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/alert"
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/kafka"
+	"crier/internal/postgres"
+	"crier/internal/problem"
+)
+
+// Headers that the gateway puts on what it produces: who sent it, and the
+// event id that the sender was told.
+const (
+	HeaderSender  = "sender"
+	HeaderEventID = "event_id"
+)
+
+// unit is one record on its way through a batch.
+type unit struct {
+	rec     *kafka.Record
+	notify  *event.Notification
+	trigger int // index among the batch's triggers, -1 for a notification
+	fault   error
+	code    string
+
+	items    []inbox.Item // what it puts into inboxes, and what became of each
+	outcomes []inbox.Outcome
+}
+
+// process stores a batch and produces what follows from it. When Postgres
+// refuses the data, halves are tried on their own, down to the one record.
+func (c *Consumer) process(ctx context.Context, recs []kafka.Record) error {
+	units, triggers := parse(recs)
+	c.cfg.FailFunc("consumer.before-store")
+	start := time.Now()
+	err := c.store(ctx, units, triggers)
+	switch {
+	case err == nil:
+	case postgres.DataFault(err) && len(recs) > 1:
+		half := len(recs) / 2
+		if err := c.process(ctx, recs[:half]); err != nil {
+			return err
+		}
+		return c.process(ctx, recs[half:])
+	case postgres.DataFault(err):
+		units[0].fault, units[0].code = errors.New("the database refuses this record: "+err.Error()), "refused"
+		units[0].items = nil
+	default:
+		return err
+	}
+	c.metrics.batch.Observe(float64(len(recs)))
+	c.metrics.store.Observe(time.Since(start).Seconds())
+	c.cfg.FailFunc("consumer.after-store")
+	if err := c.kafka.Produce(ctx, c.output(units)...); err != nil {
+		return err
+	}
+	c.cfg.FailFunc("consumer.after-produce")
+	return nil
+}
+
+func parse(recs []kafka.Record) ([]unit, []event.Trigger) {
+	units := make([]unit, len(recs))
+	var triggers []event.Trigger
+	for i := range recs {
+		u := &units[i]
+		u.rec, u.trigger = &recs[i], -1
+		if recs[i].Topic == kafka.Triggers {
+			t, err := event.ParseTrigger(recs[i].Value)
+			if err != nil {
+				u.fault = err
+				continue
+			}
+			u.trigger = len(triggers)
+			triggers = append(triggers, t)
+			continue
+		}
+		n, err := event.ParseNotification(recs[i].Value)
+		u.notify, u.fault = &n, err
+		if err == nil {
+			u.items = itemsOf(u.rec, &n)
+		}
+	}
+	return units, triggers
+}
+
+// itemsOf are the inbox items of a notification, one for each recipient.
+func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
+	sender := rec.Header(HeaderSender)
+	if sender == "" {
+		sender = "source:" + n.Source
+	}
+	var hash []byte
+	if n.IdempotencyKey != "" {
+		hash = n.ContentHash()
+	}
+	recipients := n.Recipients()
+	items := make([]inbox.Item, len(recipients))
+	for i, user := range recipients {
+		id := rec.Header(HeaderEventID)
+		switch {
+		case id != "" && len(recipients) == 1:
+		case n.IdempotencyKey != "":
+			id = event.EventIDOf(sender, n.IdempotencyKey, user)
+		case len(recipients) == 1:
+			id = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
+		default:
+			id = event.EventIDAt(rec.TopicID+"/"+string(user), rec.Partition, rec.Offset)
+		}
+		items[i] = inbox.Item{
+			UserID: user, EventID: id, Kind: n.Kind, Title: n.Title, Body: n.Body, URL: n.URL, Payload: n.Payload, Priority: n.Priority,
+			Sender: sender, Key: n.IdempotencyKey, Hash: hash, Origin: rec.Place(),
+		}
+	}
+	return items
+}
+
+// store is the transaction: triggers are decided, places given, firings
+// recorded.
+func (c *Consumer) store(ctx context.Context, units []unit, triggers []event.Trigger) error {
+	now := time.Now()
+	return c.db.Tx(ctx, func(tx pgx.Tx) error {
+		decisions, err := alert.Decide(ctx, tx, triggers)
+		if err != nil {
+			return err
+		}
+		var items []inbox.Item
+		for i := range units {
+			u := &units[i]
+			if u.trigger >= 0 {
+				u.items = nil
+				if d := decisions.List[u.trigger]; d.Verdict == alert.Fire {
+					u.items = []inbox.Item{firedItem(u.rec, triggers[u.trigger], d)}
+				}
+			}
+			items = append(items, u.items...)
+		}
+		if c.cfg.ExternalUsers {
+			users := make([]event.UserID, len(items))
+			for i := range items {
+				users[i] = items[i].UserID
+			}
+			if err := inbox.OpenInboxes(ctx, tx, users...); err != nil {
+				return err
+			}
+		}
+		outcomes, err := inbox.Put(ctx, tx, now, items)
+		if err != nil {
+			return err
+		}
+		ids := make([]int64, len(triggers))
+		for i := range units {
+			u := &units[i]
+			u.outcomes, outcomes = outcomes[:len(u.items)], outcomes[len(u.items):]
+			if u.trigger >= 0 && len(u.outcomes) == 1 {
+				ids[u.trigger] = u.outcomes[0].Stored.ID
+			}
+		}
+		if err := decisions.Record(ctx, tx, ids, now); err != nil {
+			return err
+		}
+		return c.recall(ctx, tx, units, triggers, decisions)
+	})
+}
+
+// recall finds what earlier firings stored, so that their deliveries can be
+// produced again.
+func (c *Consumer) recall(ctx context.Context, tx pgx.Tx, units []unit, triggers []event.Trigger, decisions *alert.Decisions) error {
+	var users []string
+	var ids []int64
+	for i := range units {
+		u := &units[i]
+		if u.trigger < 0 {
+			continue
+		}
+		d := decisions.List[u.trigger]
+		c.countVerdict(d)
+		if d.Verdict == alert.Again {
+			users, ids = append(users, string(triggers[u.trigger].UserID)), append(ids, d.NotificationID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	found, err := inbox.ByID(ctx, tx, users, ids)
+	if err != nil {
+		return err
+	}
+	type key struct {
+		user event.UserID
+		id   int64
+	}
+	byID := make(map[key]event.Stored, len(found))
+	for _, s := range found {
+		byID[key{s.UserID, s.ID}] = s
+	}
+	for i := range units {
+		u := &units[i]
+		if u.trigger < 0 {
+			continue
+		}
+		if s, ok := byID[key{triggers[u.trigger].UserID, decisions.List[u.trigger].NotificationID}]; ok {
+			u.outcomes = []inbox.Outcome{{Status: event.StatusStored, Stored: s, Again: true}}
+		}
+	}
+	return nil
+}
+
+func (c *Consumer) countVerdict(d alert.Decision) {
+	switch d.Verdict {
+	case alert.Fire:
+		c.metrics.triggers.WithLabelValues("fired").Inc()
+	case alert.Again:
+		c.metrics.triggers.WithLabelValues("again").Inc()
+	default:
+		c.metrics.triggers.WithLabelValues(d.Reason).Inc()
+	}
+}
+
+// output is what a stored batch says to the gateways, the producers and the
+// operators.
+func (c *Consumer) output(units []unit) []kafka.Record {
+	out := make([]kafka.Record, 0, 2*len(units))
+	for i := range units {
+		u := &units[i]
+		if u.fault != nil {
+			out = append(out, c.rejected(u, u.fault, u.code)...)
+			continue
+		}
+		for j := range u.outcomes {
+			o := &u.outcomes[j]
+			c.metrics.records.WithLabelValues(u.rec.Topic, o.Status).Inc()
+			if o.Status == event.StatusStored {
+				out = append(out, Delivery(&o.Stored))
+			}
+			if u.trigger >= 0 {
+				continue
+			}
+			out = append(out, result(u, &u.items[j], o))
+			if o.Status == event.StatusRejected {
+				out = append(out, kafka.DeadLetter(u.rec, o.Code, o.Reason))
+			}
+		}
+	}
+	return out
+}
+
+// Delivery is the record that tells gateways of a stored notification: key and
+// headers are enough to route it, the value is what the browser gets.
+func Delivery(s *event.Stored) kafka.Record {
+	return kafka.Record{
+		Topic: kafka.Deliveries, Key: []byte(s.UserID), Value: s.AppendJSON(make([]byte, 0, 320+len(s.Title)+len(s.Body)+len(s.Payload))),
+		Headers: []kafka.Header{
+			{Key: "user", Value: []byte(s.UserID)},
+			{Key: "id", Value: strconv.AppendInt(nil, s.ID, 10)},
+			{Key: "kind", Value: []byte(s.Kind)},
+		},
+	}
+}
+
+func result(u *unit, it *inbox.Item, o *inbox.Outcome) kafka.Record {
+	r := event.Result{
+		Status: o.Status, EventID: it.EventID, UserID: it.UserID, Payload: it.Payload,
+		Topic: u.rec.Topic, Partition: u.rec.Partition, Offset: u.rec.Offset,
+	}
+	if o.Status == event.StatusRejected {
+		r.Error, r.Code, r.Payload = o.Reason, o.Code, nil
+	} else {
+		r.ID, r.EventID = o.Stored.ID, o.Stored.EventID
+	}
+	return resultRecord(u.rec, r)
+}
+
+func resultRecord(rec *kafka.Record, r event.Result) kafka.Record {
+	value, _ := json.Marshal(r) // every member encodes: the payload was checked to be JSON
+	return kafka.Record{Topic: kafka.Results, Key: rec.Key, Value: value, Headers: rec.Headers}
+}
+
+// rejected quarantines a record, and tells its producer.
+func (c *Consumer) rejected(u *unit, fault error, code string) []kafka.Record {
+	p := problem.Of(fault)
+	if code == "" {
+		code = string(p.Code)
+	}
+	c.metrics.records.WithLabelValues(u.rec.Topic, event.StatusRejected).Inc()
+	c.log.Warn("a record was rejected", "topic", u.rec.Topic, "partition", u.rec.Partition, "offset", u.rec.Offset, "code", code, "reason", fault.Error())
+	out := []kafka.Record{kafka.DeadLetter(u.rec, code, fault.Error())}
+	if u.rec.Topic == kafka.Notifications {
+		out = append(out, resultRecord(u.rec, event.Result{
+			Status: event.StatusRejected, EventID: event.EventIDAt(u.rec.TopicID, u.rec.Partition, u.rec.Offset), Error: fault.Error(), Code: code, Errors: p.Errors,
+			Topic: u.rec.Topic, Partition: u.rec.Partition, Offset: u.rec.Offset,
+		}))
+	}
+	return out
+}

@@ -1,0 +1,181 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/inbox"
+	"crier/internal/kafka"
+	"crier/internal/lifecycle"
+	"crier/internal/postgres"
+	"crier/internal/user"
+)
+
+// Consumer is the running part. New makes it, Start joins the group, Stop
+// finishes the batch in flight. It owns two goroutines: the batch loop and the
+// pruner.
+type Consumer struct {
+	cfg     Config
+	db      *postgres.DB
+	kafka   *kafka.Client
+	inbox   *inbox.Store
+	users   *user.Store
+	log     *slog.Logger
+	metrics *metrics
+
+	group      *kafka.Group
+	goroutines *lifecycle.Group
+}
+
+// New checks the configuration; it does no I/O.
+func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg prometheus.Registerer) (*Consumer, error) {
+	if err := cfg.normalise(); err != nil {
+		return nil, err
+	}
+	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg)}, nil
+}
+
+// Start joins the group and begins to read. Failed reports a later end.
+func (c *Consumer) Start(ctx context.Context) error {
+	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
+		return fmt.Errorf("starting the consumer: %w", err)
+	}
+	var err error
+	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers}})
+	if err != nil {
+		return fmt.Errorf("starting the consumer: %w", err)
+	}
+	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
+	c.goroutines.Go("consumer batches", c.run)
+	c.goroutines.Go("consumer pruner", c.prune)
+	c.log.Info("consumer started", "group", Group)
+	return nil
+}
+
+// Failed is closed when the part has ended by itself; Err says why.
+func (c *Consumer) Failed() <-chan struct{} { return c.goroutines.Context().Done() }
+
+// Err is why the part has ended by itself.
+func (c *Consumer) Err() error { return c.goroutines.Err() }
+
+// Stop stops polling, lets the batch in flight be stored, produced and
+// committed, and leaves the group. It returns when all that is done, or ctx.
+func (c *Consumer) Stop(ctx context.Context) error {
+	if c.goroutines == nil {
+		return nil
+	}
+	err := c.goroutines.Stop(ctx)
+	c.group.Close()
+	return err
+}
+
+// drainTime is how long a batch in flight may take after Stop: within the 10 s
+// that the whole program promises.
+const drainTime = 7 * time.Second
+
+func (c *Consumer) run(ctx context.Context) error {
+	var wait lifecycle.Backoff
+	for {
+		batch, err := c.group.Poll(ctx, c.cfg.Batch)
+		if ctx.Err() != nil {
+			c.group.Release()
+			return nil
+		}
+		if err != nil {
+			c.log.Error("reading from Kafka", "error", err)
+			c.group.Release()
+			if wait.Wait(ctx) != nil {
+				return nil
+			}
+			continue
+		}
+		wait.Reset()
+		if len(batch.Records) == 0 {
+			c.group.Release()
+			continue
+		}
+		if !c.settle(ctx, batch) {
+			return nil
+		}
+	}
+}
+
+// settle takes a batch through to the commit, again and again until it is
+// done; false: the part was stopped first, and the batch will be read again.
+func (c *Consumer) settle(ctx context.Context, batch kafka.Batch) bool {
+	work, cancel := untilDrained(ctx)
+	defer cancel()
+	var wait lifecycle.Backoff
+	for {
+		err := c.process(work, batch.Records)
+		if err == nil {
+			err = c.group.Commit(work, batch)
+			c.cfg.FailFunc("consumer.after-commit")
+			if err != nil && work.Err() == nil {
+				// The group has moved on without us, or Kafka is away: the records
+				// are read again, by whoever has them now, and found stored.
+				c.log.Warn("committing a batch", "error", err)
+			}
+			return ctx.Err() == nil
+		}
+		if work.Err() != nil {
+			c.group.Release()
+			return false
+		}
+		c.metrics.retries.Inc()
+		c.log.Error("a batch is tried again", "records", len(batch.Records), "error", err)
+		if wait.Wait(work) != nil {
+			c.group.Release()
+			return false
+		}
+	}
+}
+
+// untilDrained outlives ctx by drainTime, so that a batch that was begun can
+// be finished after Stop.
+func untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	var timer *time.Timer
+	stop := context.AfterFunc(ctx, func() {
+		timer = time.AfterFunc(drainTime, func() { cancel(errors.New("draining took longer than " + drainTime.String())) })
+	})
+	return work, func() {
+		if !stop() && timer != nil {
+			timer.Stop()
+		}
+		cancel(lifecycle.ErrStopped)
+	}
+}
+
+// pruneEvery is how often old notifications and expired sessions are removed.
+const pruneEvery = 10 * time.Minute
+
+func (c *Consumer) prune(ctx context.Context) error {
+	for {
+		if err := c.pruneOnce(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("pruning", "error", err)
+		}
+		if lifecycle.Sleep(ctx, pruneEvery) != nil {
+			return nil
+		}
+	}
+}
+
+func (c *Consumer) pruneOnce(ctx context.Context) error {
+	now := time.Now()
+	for {
+		n, err := c.inbox.Prune(ctx, now.Add(-c.cfg.InboxRetention), 100)
+		c.metrics.pruned.Add(float64(n))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return c.users.Sweep(ctx, now)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"crier/internal/event"
+	"crier/internal/problem"
+	"crier/internal/token"
+	"crier/internal/user"
+)
+
+// Principal is who makes a request.
+type Principal struct {
+	UserID   event.UserID // "" for a service, or for nobody
+	Session  string
+	Username string
+	Email    string
+	Ends     time.Time // when the token ends
+	Service  string    // the API key's owner, "" for a person
+	Cookie   bool      // known by the session cookie
+}
+
+// Cookie is the name of the session cookie.
+const Cookie = "crier_session"
+
+type principalKey struct{}
+
+// WithPrincipal puts who makes a request into its context.
+func WithPrincipal(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// Who is who makes a request; the zero Principal for nobody.
+func Who(r *http.Request) Principal {
+	p, _ := r.Context().Value(principalKey{}).(Principal)
+	return p
+}
+
+// Authenticate finds out who makes a request: an API key, a bearer token, on
+// streams a ticket or a token in the query, else the session cookie. Nobody is
+// no error; a bad credential is.
+func (a *API) Authenticate(r *http.Request, stream bool) (Principal, error) {
+	if key := r.Header.Get("X-API-Key"); key != "" {
+		return a.byKey(r, key)
+	}
+	if text, ok := bearer(r); ok {
+		return a.ByToken(r.Context(), text)
+	}
+	if stream {
+		q := r.URL.Query()
+		if t := q.Get("ticket"); t != "" {
+			return a.byTicket(r, t)
+		}
+		if t := q.Get("access_token"); t != "" {
+			return a.ByToken(r.Context(), t)
+		}
+	}
+	c, err := r.Cookie(Cookie)
+	if err != nil || c.Value == "" {
+		return Principal{}, nil
+	}
+	p, err := a.ByToken(r.Context(), c.Value)
+	if problem.Of(err).Code == problem.Unauthorized || problem.Of(err).Code == problem.TokenExpired {
+		// A cookie left over from an ended session is nobody's fault.
+		return Principal{}, nil
+	}
+	p.Cookie = true
+	return p, err
+}
+
+// bearer is the token of `Authorization: Bearer …` or `Token …` (RFC 6750; the
+// second is chat clients').
+func bearer(r *http.Request) (string, bool) {
+	scheme, text, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Token") {
+		return "", false
+	}
+	return strings.TrimSpace(text), true
+}
+
+func (a *API) byKey(r *http.Request, key string) (Principal, error) {
+	if a.APIKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(a.APIKey)) == 1 {
+		return Principal{Service: "bootstrap"}, nil
+	}
+	owner, err := a.Users.KeyOwner(r.Context(), key)
+	if err != nil {
+		return Principal{}, problem.Wrap(problem.Unavailable, "The key could not be looked up.", err)
+	}
+	if owner == "" {
+		return Principal{}, problem.New(problem.Unauthorized, "This API key is not known.")
+	}
+	return Principal{Service: owner}, nil
+}
+
+// ByToken is who a token speaks for, if its session lives.
+func (a *API) ByToken(ctx context.Context, text string) (Principal, error) {
+	id, err := a.Tokens.Check(text)
+	if errors.Is(err, token.ErrExpired) {
+		return Principal{}, problem.New(problem.TokenExpired, "The token has expired.")
+	}
+	if err != nil {
+		return Principal{}, problem.New(problem.Unauthorized, "The token is not valid.")
+	}
+	p := Principal{UserID: id.UserID, Session: id.Session, Username: id.Username, Email: id.Email, Ends: id.Expires}
+	return p, a.requireLive(ctx, p.Session)
+}
+
+func (a *API) requireLive(ctx context.Context, session string) error {
+	if session == "" || a.ExternalUsers && !a.Tokens.CanMint() {
+		return nil // not a session of ours
+	}
+	live, err := a.Users.Live(ctx, session, time.Now())
+	if err != nil {
+		return problem.Wrap(problem.Unavailable, "The session could not be looked up.", err)
+	}
+	if !live {
+		return problem.New(problem.Unauthorized, "The session has ended.")
+	}
+	return nil
+}
+
+func (a *API) byTicket(r *http.Request, text string) (Principal, error) {
+	t, err := a.Users.UseTicket(r.Context(), text, time.Now())
+	if errors.Is(err, user.ErrTicket) {
+		return Principal{}, problem.New(problem.Unauthorized, "The ticket was used before, or has expired.")
+	}
+	if err != nil {
+		return Principal{}, problem.Wrap(problem.Unavailable, "The ticket could not be looked up.", err)
+	}
+	return Principal{UserID: t.UserID, Session: t.Session, Ends: t.TokenEnds}, a.requireLive(r.Context(), t.Session)
+}

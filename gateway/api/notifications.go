@@ -1,0 +1,324 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/kafka"
+	"crier/internal/problem"
+	"crier/internal/user"
+)
+
+// Accepted says where Kafka keeps what was sent.
+type Accepted struct {
+	EventID   string       `json:"event_id"`
+	UserID    event.UserID `json:"user_id"`
+	Topic     string       `json:"topic" example:"notifications"`
+	Partition int32        `json:"partition"`
+	Offset    int64        `json:"offset"`
+}
+
+// AcceptedMany is the answer to a send to user_ids.
+type AcceptedMany struct {
+	Events []Accepted `json:"events"`
+}
+
+// sendTimeout bounds the wait for Kafka's acknowledgement.
+const sendTimeout = 10 * time.Second
+
+// Send puts a notification on its way: 202 means that Kafka has acknowledged it.
+//
+//	@Summary		Send a notification
+//	@Description	Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.
+//	@Tags			notifications
+//	@Param			body			body		event.Notification	true	"what to say, and to whom: user_id, or user_ids (up to 10,000)"
+//	@Param			Idempotency-Key	header		string				false	"the same key and content within 24 h gives the first answer again"
+//	@Success		202				{object}	Accepted			"with user_ids: {events: […]}"
+//	@Failure		400,401,403,404,422,503	{object}	Problem
+//	@Security		apikey
+//	@Security		bearer
+//	@Router			/notifications [post]
+func (a *API) Send(w http.ResponseWriter, r *http.Request) error {
+	var n event.Notification
+	if err := decode(w, r, &n); err != nil {
+		return err
+	}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		n.IdempotencyKey = key
+	}
+	if err := n.Validate(); err != nil {
+		return err
+	}
+	who := Who(r)
+	sender := "key:" + who.Service
+	if who.Service == "" {
+		sender = "user:" + string(who.UserID)
+		for _, u := range n.Recipients() {
+			if u != who.UserID {
+				return problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
+			}
+		}
+	}
+	if err := a.requireUsers(r.Context(), n.Recipients()); err != nil {
+		return err
+	}
+	if n.IdempotencyKey == "" {
+		answer, err := a.produce(r.Context(), &n, sender)
+		if err != nil {
+			return err
+		}
+		return encode(w, http.StatusAccepted, answer)
+	}
+	return a.sendOnce(w, r, &n, sender)
+}
+
+// sendOnce answers a key that was seen before as the first time.
+func (a *API) sendOnce(w http.ResponseWriter, r *http.Request, n *event.Notification, sender string) error {
+	h := sha256.New()
+	h.Write(n.ContentHash())
+	for _, u := range n.Recipients() {
+		fmt.Fprintf(h, "%d:%s", len(u), u)
+	}
+	given, err := a.Users.BeginSend(r.Context(), sender, n.IdempotencyKey, h.Sum(nil), time.Now())
+	if errors.Is(err, user.ErrKeyReused) {
+		return problem.New(problem.KeyReused, "The key was used within 24 h for another notification.")
+	}
+	if err != nil {
+		return problem.Wrap(problem.Unavailable, "The key could not be noted.", err)
+	}
+	if given != "" {
+		return encode(w, http.StatusAccepted, json.RawMessage(given))
+	}
+	answer, err := a.produce(r.Context(), n, sender)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	if err := a.Users.EndSend(context.WithoutCancel(r.Context()), sender, n.IdempotencyKey, string(text)); err != nil {
+		// It is accepted all the same; a repeat is produced again and found to be
+		// a duplicate by the consumer.
+		a.Log.Warn("an idempotent send's answer was not kept", "error", err)
+	}
+	return encode(w, http.StatusAccepted, answer)
+}
+
+// requireUsers refuses users that do not exist, where people sign up here.
+func (a *API) requireUsers(ctx context.Context, users []event.UserID) error {
+	if a.ExternalUsers {
+		return nil
+	}
+	missing, err := a.Users.Missing(ctx, users)
+	if err != nil {
+		return problem.Wrap(problem.Unavailable, "The users could not be looked up.", err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	field := "user_id"
+	if len(users) > 1 {
+		field = "user_ids"
+	}
+	p := problem.New(problem.UserNotFound, fmt.Sprintf("There is no user %q.", missing[0]))
+	for _, u := range missing[:min(len(missing), 100)] {
+		p.Errors = append(p.Errors, event.FieldError{Field: field, Rule: "exists", Message: fmt.Sprintf("no such user: %s", u)})
+	}
+	return p
+}
+
+// produce writes one record a recipient and waits for Kafka.
+func (a *API) produce(ctx context.Context, n *event.Notification, sender string) (any, error) {
+	users := n.Recipients()
+	recs, events := make([]kafka.Record, len(users)), make([]Accepted, len(users))
+	for i, u := range users {
+		one := *n
+		one.UserID, one.UserIDs = u, nil
+		value, err := json.Marshal(one)
+		if err != nil {
+			return nil, err
+		}
+		id := newEventID()
+		if n.IdempotencyKey != "" {
+			id = event.EventIDOf(sender, n.IdempotencyKey, u)
+		}
+		events[i].EventID = id
+		recs[i] = kafka.Record{Topic: kafka.Notifications, Key: []byte(u), Value: value, Headers: []kafka.Header{
+			{Key: "sender", Value: []byte(sender)}, {Key: "event_id", Value: []byte(id)}}}
+	}
+	// Once begun, the produce is not undone by a client that goes away.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), sendTimeout, fmt.Errorf("Kafka did not acknowledge within %v", sendTimeout))
+	defer cancel()
+	if err := a.Kafka.Produce(ctx, recs...); err != nil {
+		return nil, problem.Wrap(problem.Unavailable, "Kafka did not acknowledge it; send it again with the same Idempotency-Key.", err)
+	}
+	a.sent.Add(float64(len(recs)))
+	for i := range recs {
+		events[i].UserID, events[i].Topic, events[i].Partition, events[i].Offset = users[i], recs[i].Topic, recs[i].Partition, recs[i].Offset
+	}
+	if len(n.UserIDs) == 0 {
+		return events[0], nil
+	}
+	return AcceptedMany{events}, nil
+}
+
+// newEventID is a random UUID (RFC 9562, version 4).
+func newEventID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see its document
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// List shows a page of one's own inbox, newest first.
+//
+//	@Summary	List one's inbox
+//	@Tags		notifications
+//	@Param		unread		query		bool	false	"only unread ones"
+//	@Param		archived	query		bool	false	"the archived ones"
+//	@Param		kind		query		string	false	"only of this kind"
+//	@Param		q			query		string	false	"a text in title or body"
+//	@Param		limit		query		int		false	"1 to 200, default 50"
+//	@Param		cursor		query		string	false	"from a page's next"
+//	@Success	200			{object}	Page{results=[]StoredView}
+//	@Failure	400,401		{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications [get]
+func (a *API) List(w http.ResponseWriter, r *http.Request) error {
+	limit, before, err := paging(r)
+	if err != nil {
+		return err
+	}
+	var v event.Invalid
+	f := inbox.Filter{Limit: limit, Before: before, Unread: boolean(&v, r, "unread"), Archived: boolean(&v, r, "archived"),
+		Kind: queryText(&v, r, "kind", event.MaxKind), Query: queryText(&v, r, "q", 200)}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	list, count, more, err := a.Inbox.Page(r.Context(), Who(r).UserID, f)
+	if err != nil {
+		return err
+	}
+	page := Page{Count: count, Results: notNil(list)}
+	if more {
+		page.Next = next(r, more, list[len(list)-1].ID)
+	}
+	return encode(w, http.StatusOK, page)
+}
+
+// Get shows one notification.
+//
+//	@Summary	Show a notification
+//	@Tags		notifications
+//	@Param		id	path		int	true	"its id"
+//	@Success	200	{object}	StoredView
+//	@Failure	404	{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications/{id} [get]
+func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(mux.Vars(r)["id"])
+	if err != nil {
+		return err
+	}
+	n, err := a.Inbox.Get(r.Context(), Who(r).UserID, id)
+	if errors.Is(err, inbox.ErrNotFound) {
+		return problem.New(problem.NotFound, "No such notification in your inbox.")
+	}
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, n)
+}
+
+// Mark makes the handler of one change of state.
+//
+//	@Summary	Mark a notification read (unread, archive, unarchive likewise)
+//	@Tags		notifications
+//	@Param		id	path		int				true	"its id"
+//	@Success	200	{object}	event.Counts	"the counts after it"
+//	@Failure	404	{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications/{id}/read [post]
+//	@Router		/notifications/{id}/unread [post]
+//	@Router		/notifications/{id}/archive [post]
+//	@Router		/notifications/{id}/unarchive [post]
+func (a *API) Mark(mark inbox.Mark) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, err := pathID(mux.Vars(r)["id"])
+		if err != nil {
+			return err
+		}
+		counts, err := a.Inbox.Mark(r.Context(), Who(r).UserID, mark, []int64{id}, time.Now())
+		return a.marked(w, r, counts, err)
+	}
+}
+
+// ReadAll marks everything read.
+//
+//	@Summary	Mark all notifications read
+//	@Tags		notifications
+//	@Success	200	{object}	event.Counts
+//	@Security	bearer
+//	@Router		/notifications/read-all [post]
+func (a *API) ReadAll(w http.ResponseWriter, r *http.Request) error {
+	counts, err := a.Inbox.Mark(r.Context(), Who(r).UserID, inbox.Read, nil, time.Now())
+	return a.marked(w, r, counts, err)
+}
+
+// Seen says that the person has looked at the list.
+//
+//	@Summary	Mark all notifications seen
+//	@Tags		notifications
+//	@Success	200	{object}	event.Counts
+//	@Security	bearer
+//	@Router		/notifications/seen [post]
+func (a *API) Seen(w http.ResponseWriter, r *http.Request) error {
+	counts, err := a.Inbox.Seen(r.Context(), Who(r).UserID)
+	return a.marked(w, r, counts, err)
+}
+
+func (a *API) marked(w http.ResponseWriter, r *http.Request, counts event.Counts, err error) error {
+	switch {
+	case errors.Is(err, inbox.ErrNotFound):
+		return problem.New(problem.NotFound, "No such notification in your inbox.")
+	case errors.Is(err, inbox.ErrNoInbox):
+		return encode(w, http.StatusOK, event.Counts{}) // an inbox begins with its first notification
+	case err != nil:
+		return err
+	}
+	a.announce(r.Context(), Who(r).UserID, counts)
+	return encode(w, http.StatusOK, counts)
+}
+
+// announce shows new counts on all of the person's devices: on this gateway at
+// once, on the others by a signal.
+func (a *API) announce(ctx context.Context, uid event.UserID, counts event.Counts) {
+	a.Hub.Counts(uid, counts)
+	a.signal(ctx, event.Signal{Type: event.SignalCounts, UserID: uid, Counts: &counts})
+}
+
+// Counts shows how many are unread and unseen.
+//
+//	@Summary	Count notifications
+//	@Tags		notifications
+//	@Success	200	{object}	event.Counts
+//	@Security	bearer
+//	@Router		/notifications/counts [get]
+func (a *API) Counts(w http.ResponseWriter, r *http.Request) error {
+	head, err := a.Inbox.Head(r.Context(), Who(r).UserID)
+	if err != nil && !errors.Is(err, inbox.ErrNoInbox) {
+		return err
+	}
+	return encode(w, http.StatusOK, head.Counts)
+}

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"crier/internal/decimal"
+	"crier/internal/event"
+)
+
+// PriceView is the newest tick of a symbol.
+type PriceView struct {
+	Symbol string           `json:"symbol" example:"BTCUSDT"`
+	Price  decimal.Decimal  `json:"price" swaggertype:"string" example:"70000.50"`
+	Size   *decimal.Decimal `json:"size,omitempty" swaggertype:"string"`
+	Time   time.Time        `json:"time"`
+	Source string           `json:"source" example:"binance"`
+	Kind   string           `json:"kind" enums:"live,simulated,replay,external"`
+}
+
+// Pricing lists newest prices.
+//
+//	@Summary	Last prices, with their source and time
+//	@Tags		prices
+//	@Success	200	{object}	Page{results=[]PriceView}
+//	@Router		/prices [get]
+func (a *API) Pricing(w http.ResponseWriter, r *http.Request) error {
+	ticks := a.Hub.Newest()
+	out := make([]PriceView, len(ticks))
+	for i, t := range ticks {
+		out[i] = PriceView{t.Symbol, t.Price, t.Size, t.Time, t.Source, SourceKind(t.Source)}
+	}
+	return encode(w, http.StatusOK, Page{Count: int64(len(out)), Results: out})
+}
+
+// SourceKind tells people what kind of source a tick's is. A producer's own is
+// external.
+func SourceKind(source string) string {
+	switch {
+	case source == "binance" || source == "coinbase" || source == "kraken":
+		return "live"
+	case source == "simulated":
+		return "simulated"
+	case strings.HasPrefix(source, "replay:"):
+		return "replay"
+	}
+	return "external"
+}
+
+// SymbolView is a symbol there are prices of, or that is watched.
+type SymbolView struct {
+	Symbol  string   `json:"symbol"`
+	Watched bool     `json:"watched"`
+	Sources []string `json:"sources"`
+}
+
+// Symbols lists the symbols.
+//
+//	@Summary	Symbols that are watched or have had ticks
+//	@Tags		prices
+//	@Success	200	{object}	Page{results=[]SymbolView}
+//	@Router		/symbols [get]
+func (a *API) SymbolList(w http.ResponseWriter, r *http.Request) error {
+	last, err := a.Prices.All(r.Context())
+	if err != nil {
+		return err
+	}
+	views := make(map[string]*SymbolView)
+	at := func(symbol string) *SymbolView {
+		if views[symbol] == nil {
+			views[symbol] = &SymbolView{Symbol: symbol, Sources: []string{}}
+		}
+		return views[symbol]
+	}
+	for _, s := range a.Symbols {
+		at(s).Watched = true
+	}
+	add := func(t event.Tick) {
+		if v := at(t.Symbol); t.Source != "" && !slices.Contains(v.Sources, t.Source) {
+			v.Sources = append(v.Sources, t.Source)
+		}
+	}
+	for _, l := range last {
+		add(l.Tick)
+	}
+	for _, t := range a.Hub.Newest() {
+		add(t)
+	}
+	out := make([]SymbolView, 0, len(views))
+	for _, v := range views {
+		out = append(out, *v)
+	}
+	slices.SortFunc(out, func(x, y SymbolView) int { return strings.Compare(x.Symbol, y.Symbol) })
+	return encode(w, http.StatusOK, Page{Count: int64(len(out)), Results: out})
+}
+
+// staleAfter is when a source that has gone silent is called stale.
+const staleAfter = 60 * time.Second
+
+// FeedView is a source of ticks as people are told of it.
+type FeedView struct {
+	Source string    `json:"source"`
+	Kind   string    `json:"kind"`
+	Last   time.Time `json:"last"`
+	Stale  bool      `json:"stale"`
+}
+
+// StatusView is what a page needs to know before anyone signs in.
+type StatusView struct {
+	Version    string     `json:"version"`
+	Embedded   bool       `json:"embedded"`
+	Users      string     `json:"users" enums:"own,external"`
+	Signup     bool       `json:"signup"`
+	Symbols    []string   `json:"symbols"`
+	Feeds      []FeedView `json:"feeds"`
+	ServerTime time.Time  `json:"server_time"`
+}
+
+// Status tells a page where it is.
+//
+//	@Summary	What this installation is
+//	@Tags		prices
+//	@Success	200	{object}	StatusView
+//	@Router		/status [get]
+func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
+	now := time.Now()
+	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, ServerTime: now.UTC()}
+	if a.ExternalUsers {
+		st.Users = "external"
+	}
+	for source, last := range a.Hub.Sources() {
+		st.Feeds = append(st.Feeds, FeedView{source, SourceKind(source), last.UTC(), now.Sub(last) > staleAfter})
+	}
+	slices.SortFunc(st.Feeds, func(x, y FeedView) int { return y.Last.Compare(x.Last) })
+	return encode(w, http.StatusOK, st)
+}

@@ -1,0 +1,427 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/jackc/pgx/v5"
+
+	"crier/gateway/hub"
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/problem"
+	"crier/internal/token"
+	"crier/internal/user"
+)
+
+// SignupRequest is the body of POST /signup.
+type SignupRequest struct {
+	Username string `json:"username" example:"ann"`
+	Password string `json:"password" example:"correct horse"`
+	Email    string `json:"email,omitempty" example:"ann@example.org"`
+}
+
+// UserView is a person as the API shows one.
+type UserView struct {
+	ID       event.UserID `json:"id" example:"7"`
+	Username string       `json:"username" example:"ann"`
+	Email    string       `json:"email,omitempty" example:"ann@example.org"`
+}
+
+// Signup makes an account.
+//
+//	@Summary	Sign up
+//	@Tags		account
+//	@Param		body	body		SignupRequest	true	"name, password and perhaps an email address"
+//	@Success	201		{object}	UserView
+//	@Failure	400,409	{object}	Problem
+//	@Router		/signup [post]
+func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
+	var in SignupRequest
+	if err := decode(w, r, &in); err != nil {
+		return err
+	}
+	var v event.Invalid
+	user.CheckUsername(&v, "username", in.Username)
+	user.CheckPassword(&v, "password", in.Password)
+	user.CheckEmail(&v, "email", in.Email)
+	if err := v.Err(); err != nil {
+		return err
+	}
+	acc, err := a.createAccount(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, view(acc))
+}
+
+func view(acc user.Account) UserView { return UserView{acc.UserID(), acc.Username, acc.Email} }
+
+// createAccount makes an account and its inbox, in one transaction.
+func (a *API) createAccount(ctx context.Context, in SignupRequest) (user.Account, error) {
+	if a.ExternalUsers {
+		return user.Account{}, problem.New(problem.Forbidden, "People sign up with the identity provider here.")
+	}
+	hash, err := a.hasher.Hash(ctx, in.Password)
+	if err != nil {
+		return user.Account{}, err
+	}
+	var acc user.Account
+	err = a.DB.Tx(ctx, func(tx pgx.Tx) error {
+		acc, err = user.Create(ctx, tx, user.Account{Username: in.Username, Email: in.Email, PasswordHash: hash}, time.Now())
+		if err != nil {
+			return err
+		}
+		return inbox.OpenInboxes(ctx, tx, acc.UserID())
+	})
+	switch {
+	case errors.Is(err, user.ErrUsernameTaken):
+		return acc, &problem.Problem{Code: problem.UsernameTaken, Detail: "Choose another username.",
+			Errors: []event.FieldError{{Field: "username", Rule: "unique", Message: "is taken"}}}
+	case errors.Is(err, user.ErrEmailTaken):
+		return acc, &problem.Problem{Code: problem.EmailTaken, Detail: "Choose another email address, or sign in.",
+			Errors: []event.FieldError{{Field: "email", Rule: "unique", Message: "is taken"}}}
+	}
+	return acc, err
+}
+
+// EnsureUser makes an account unless there is one of that name; the embedded
+// default's demo user comes from here.
+func (a *API) EnsureUser(ctx context.Context, name, password string) (user.Account, error) {
+	acc, err := a.Users.ByLogin(ctx, name)
+	if errors.Is(err, user.ErrNotFound) {
+		return a.createAccount(ctx, SignupRequest{Username: name, Password: password})
+	}
+	return acc, err
+}
+
+// LoginRequest is the body of POST /login: username or email, and password.
+type LoginRequest struct {
+	Username string `json:"username,omitempty" example:"ann"`
+	Email    string `json:"email,omitempty"`
+	Password string `json:"password" example:"correct horse"`
+}
+
+// LoginAnswer is what a sign-in brings.
+type LoginAnswer struct {
+	Access    string   `json:"access"`
+	Refresh   string   `json:"refresh"`
+	Token     string   `json:"token"` // the same as access
+	ExpiresIn int      `json:"expires_in" example:"1800"`
+	User      UserView `json:"user"`
+}
+
+// Login signs in, and sets the session cookie.
+//
+//	@Summary	Sign in
+//	@Tags		account
+//	@Param		body		body		LoginRequest	true	"username or email, and password"
+//	@Success	200			{object}	LoginAnswer
+//	@Failure	400,401,429	{object}	Problem
+//	@Router		/login [post]
+func (a *API) Login(w http.ResponseWriter, r *http.Request) error {
+	var in LoginRequest
+	if err := decode(w, r, &in); err != nil {
+		return err
+	}
+	name := in.Username
+	if name == "" {
+		name = in.Email
+	}
+	var v event.Invalid
+	if name == "" {
+		v.Add("username", "required", "username or email is required")
+	}
+	v.CheckText("username", name, user.MaxEmail)
+	if in.Password == "" {
+		v.Add("password", "required", "is required")
+	}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	acc, err := a.checkPassword(r, name, in.Password)
+	if err != nil {
+		return err
+	}
+	return a.signIn(w, r, acc, http.StatusOK)
+}
+
+func (a *API) checkPassword(r *http.Request, name, password string) (user.Account, error) {
+	address, key, now := a.RemoteFunc(r), strings.ToLower(name), time.Now()
+	exempt := a.Embedded && isLoopback(address)
+	if wait := a.logins.wait(key, address, now); wait > 0 && !exempt {
+		return user.Account{}, &problem.Problem{Code: problem.TooMany, Detail: "Too many failed logins.", RetryAfter: wait}
+	}
+	acc, err := a.Users.ByLogin(r.Context(), name)
+	if err != nil && !errors.Is(err, user.ErrNotFound) {
+		return acc, err
+	}
+	ok, err := a.hasher.Verify(r.Context(), password, acc.PasswordHash)
+	if err != nil {
+		return acc, err
+	}
+	if !ok {
+		a.logins.failed(key, address, now)
+		return acc, problem.New(problem.InvalidLogin, "The name or the password is wrong.")
+	}
+	return acc, nil
+}
+
+// signIn begins a session, sets its cookie and answers with its tokens.
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account, status int) error {
+	now := time.Now()
+	session, refresh, err := a.Users.StartSession(r.Context(), acc.UserID(), r.UserAgent(), now, a.RefreshTTL)
+	if err != nil {
+		return err
+	}
+	id := token.Identity{UserID: acc.UserID(), Session: session, Username: acc.Username, Email: acc.Email, Expires: now.Add(a.AccessTTL)}
+	access, err := a.Tokens.Mint(id, now)
+	if err != nil {
+		return err
+	}
+	// The cookie lives as long as the session: it cannot be read by scripts, and
+	// the session is looked up at every use.
+	id.Expires = now.Add(a.RefreshTTL)
+	cookie, err := a.Tokens.Mint(id, now)
+	if err != nil {
+		return err
+	}
+	a.setCookie(w, cookie, a.RefreshTTL)
+	return encode(w, status, LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)})
+}
+
+func (a *API) setCookie(w http.ResponseWriter, value string, ttl time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", MaxAge: int(ttl.Seconds()), HttpOnly: true, Secure: a.SecureCookie, SameSite: http.SameSiteLaxMode})
+}
+
+// Guest makes an account for somebody who only wants to look, and signs them in;
+// on the embedded default only.
+//
+//	@Summary	Make a guest account (embedded default only)
+//	@Tags		account
+//	@Success	201	{object}	LoginAnswer
+//	@Router		/guest [post]
+func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
+	if !a.Embedded || a.ExternalUsers {
+		return problem.New(problem.NotFound, "Guests are for the embedded default only.")
+	}
+	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()})
+	if err != nil {
+		return err
+	}
+	return a.signIn(w, r, acc, http.StatusCreated)
+}
+
+// RefreshRequest is the body of POST /token/refresh.
+type RefreshRequest struct {
+	Refresh string `json:"refresh"`
+}
+
+// Refresh exchanges a refresh token for new tokens.
+//
+//	@Summary	Refresh tokens
+//	@Tags		account
+//	@Param		body	body		RefreshRequest	true	"the refresh token; it is good once"
+//	@Success	200		{object}	LoginAnswer
+//	@Failure	400,401	{object}	Problem
+//	@Router		/token/refresh [post]
+func (a *API) Refresh(w http.ResponseWriter, r *http.Request) error {
+	var in RefreshRequest
+	if err := decode(w, r, &in); err != nil {
+		return err
+	}
+	if in.Refresh == "" {
+		return event.Invalid{{Field: "refresh", Rule: "required", Message: "is required"}}
+	}
+	now := time.Now()
+	uid, session, refresh, err := a.Users.Refresh(r.Context(), in.Refresh, now, a.RefreshTTL)
+	if errors.Is(err, user.ErrRefreshReused) {
+		a.signal(r.Context(), event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
+		return problem.New(problem.RefreshReused, "The session was ended.")
+	}
+	if errors.Is(err, user.ErrRefresh) {
+		return problem.New(problem.Unauthorized, "The refresh token is not valid.")
+	}
+	if err != nil {
+		return err
+	}
+	acc, err := a.Users.ByID(r.Context(), uid)
+	if errors.Is(err, user.ErrNotFound) {
+		return problem.New(problem.Unauthorized, "The account is gone.")
+	}
+	if err != nil {
+		return err
+	}
+	access, err := a.Tokens.Mint(token.Identity{UserID: uid, Session: session, Username: acc.Username, Email: acc.Email, Expires: now.Add(a.AccessTTL)}, now)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)})
+}
+
+// VerifyRequest is the body of POST /token/verify.
+type VerifyRequest struct {
+	Token string `json:"token"`
+}
+
+// Verify says whether a token is good.
+//
+//	@Summary	Check a token
+//	@Tags		account
+//	@Param		body	body		VerifyRequest	true	"the token"
+//	@Success	200		{object}	object			"nothing"
+//	@Failure	400,401	{object}	Problem
+//	@Router		/token/verify [post]
+func (a *API) Verify(w http.ResponseWriter, r *http.Request) error {
+	var in VerifyRequest
+	if err := decode(w, r, &in); err != nil {
+		return err
+	}
+	if in.Token == "" {
+		return event.Invalid{{Field: "token", Rule: "required", Message: "is required"}}
+	}
+	if _, err := a.ByToken(r.Context(), in.Token); err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, struct{}{})
+}
+
+// LogoutRequest is the body of POST /logout; it may be left out.
+type LogoutRequest struct {
+	All bool `json:"all"`
+}
+
+// Logout ends this session, or all of the person's, everywhere.
+//
+//	@Summary	Sign out
+//	@Tags		account
+//	@Param		body	body	LogoutRequest	false	"{\"all\": true} ends all sessions"
+//	@Success	204
+//	@Failure	401	{object}	Problem
+//	@Security	bearer
+//	@Router		/logout [post]
+func (a *API) Logout(w http.ResponseWriter, r *http.Request) error {
+	who := Who(r)
+	var in LogoutRequest
+	if r.ContentLength != 0 {
+		if err := decode(w, r, &in); err != nil {
+			return err
+		}
+	}
+	session := who.Session
+	if in.All || session == "" {
+		session = ""
+	}
+	if err := a.endSessions(r.Context(), who.UserID, session); err != nil {
+		return err
+	}
+	a.setCookie(w, "", -time.Second)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) endSessions(ctx context.Context, uid event.UserID, session string) error {
+	if err := a.Users.End(ctx, uid, session, time.Now()); err != nil {
+		if errors.Is(err, user.ErrNoSession) {
+			return problem.New(problem.NotFound, "No such session.")
+		}
+		return err
+	}
+	a.Hub.EndSession(uid, session, hub.LoggedOut)
+	a.signal(ctx, event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
+	return nil
+}
+
+// Profile shows the person who asks.
+//
+//	@Summary	Who am I
+//	@Tags		account
+//	@Success	200	{object}	UserView
+//	@Failure	401	{object}	Problem
+//	@Security	bearer
+//	@Router		/profile [get]
+func (a *API) Profile(w http.ResponseWriter, r *http.Request) error {
+	who := Who(r)
+	if a.ExternalUsers {
+		return encode(w, http.StatusOK, UserView{who.UserID, who.Username, who.Email})
+	}
+	acc, err := a.Users.ByID(r.Context(), who.UserID)
+	if errors.Is(err, user.ErrNotFound) {
+		return problem.New(problem.Unauthorized, "The account is gone.")
+	}
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, view(acc))
+}
+
+// Sessions lists where the person is signed in.
+//
+//	@Summary	List sessions
+//	@Tags		account
+//	@Success	200	{object}	Page{results=[]user.Session}
+//	@Security	bearer
+//	@Router		/sessions [get]
+func (a *API) Sessions(w http.ResponseWriter, r *http.Request) error {
+	who := Who(r)
+	list, err := a.Users.Sessions(r.Context(), who.UserID, time.Now())
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i].Current = list[i].ID == who.Session
+	}
+	return encode(w, http.StatusOK, Page{Count: int64(len(list)), Results: notNil(list)})
+}
+
+// EndSession ends one session of the person's.
+//
+//	@Summary	End a session
+//	@Tags		account
+//	@Param		id	path	string	true	"the session's id"
+//	@Success	204
+//	@Failure	404	{object}	Problem
+//	@Security	bearer
+//	@Router		/sessions/{id} [delete]
+func (a *API) EndSession(w http.ResponseWriter, r *http.Request) error {
+	if err := a.endSessions(r.Context(), Who(r).UserID, mux.Vars(r)["id"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// TicketAnswer opens one stream.
+type TicketAnswer struct {
+	Ticket    string `json:"ticket"`
+	ExpiresIn int    `json:"expires_in" example:"30"`
+}
+
+// Ticket makes a stream ticket, for pages of other origins.
+//
+//	@Summary	Make a stream ticket
+//	@Tags		stream
+//	@Success	200	{object}	TicketAnswer
+//	@Security	bearer
+//	@Router		/stream/ticket [post]
+func (a *API) Ticket(w http.ResponseWriter, r *http.Request) error {
+	who := Who(r)
+	t, err := a.Users.MakeTicket(r.Context(), user.Ticket{UserID: who.UserID, Session: who.Session, TokenEnds: who.Ends}, time.Now())
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, TicketAnswer{t, int(user.TicketTTL.Seconds())})
+}
+
+// notNil shows an empty list as [] and not as null.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,174 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"crier/gateway/hub"
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/problem"
+)
+
+// Stream answers with a stream of server-sent events.
+//
+//	@Summary		Follow one's notifications (SSE)
+//	@Description	Events: ready, notification, tick, counts, resumed, gap, bye. Without signing in, ticks only.
+//	@Tags			stream
+//	@Param			topics			query	string	false	"comma list such as ticks:BTCUSDT,ticks:ETHUSDT"
+//	@Param			since			query	string	false	"a cursor: everything after it comes first"
+//	@Param			rate			query	int		false	"writes of ticks a second, 1 to 10"
+//	@Param			ticket			query	string	false	"from POST /stream/ticket"
+//	@Param			Last-Event-ID	header	string	false	"as since, which it wins over"
+//	@Produce		text/event-stream
+//	@Success		200	{string}	string
+//	@Failure		400,401	{object}	Problem
+//	@Security		bearer
+//	@Router			/stream [get]
+func (a *API) Stream(w http.ResponseWriter, r *http.Request) error {
+	st, begin, err := a.open(r)
+	if err != nil {
+		return err
+	}
+	return a.SSE.Serve(w, r, st, begin)
+}
+
+// Socket answers with a WebSocket of subprotocol crier.v1.
+//
+//	@Summary		Follow one's notifications (WebSocket)
+//	@Description	The same events as JSON text frames; commands subscribe, unsubscribe, read, ping, auth.
+//	@Tags			stream
+//	@Param			topics	query	string	false	"as for SSE"
+//	@Param			since	query	string	false	"as for SSE"
+//	@Success		101	{string}	string
+//	@Failure		400,401,403	{object}	Problem
+//	@Security		bearer
+//	@Router			/ws [get]
+func (a *API) Socket(w http.ResponseWriter, r *http.Request) error {
+	if r.ProtoMajor != 1 {
+		return problem.New(problem.InvalidInput, "WebSocket needs HTTP/1.1 here.")
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return problem.New(problem.InvalidInput, "This address speaks WebSocket: the Upgrade header is missing.")
+	}
+	st, begin, err := a.open(r)
+	if err != nil {
+		return err
+	}
+	return a.WS.Serve(w, r, st, begin)
+}
+
+// open checks a request for a stream, and makes what resolves its place.
+func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), error) {
+	who, q := Who(r), r.URL.Query()
+	if who.Service != "" {
+		return nil, nil, problem.New(problem.Forbidden, "An API key has no inbox; use a user's token.")
+	}
+	st := &hub.Stream{UserID: who.UserID, Session: who.Session, Ends: who.Ends, Rate: hub.MaxRate}
+	var v event.Invalid
+	var err error
+	if st.Follows, err = hub.ParseTopics(strings.Split(q.Get("topics"), ",")); err != nil {
+		v.Add("topics", "topic", err.Error())
+	}
+	if s := q.Get("rate"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 1000 {
+			v.Add("rate", "range", "must be 1 to 1000 writes a second")
+		}
+		st.Rate = n
+	}
+	if err := v.Err(); err != nil {
+		return nil, nil, err
+	}
+	if who.UserID == "" {
+		if len(st.Follows) == 0 {
+			return nil, nil, problem.New(problem.Unauthorized, "Sign in, or follow ticks only.")
+		}
+		return st, func() (hub.Placing, error) { return hub.Placing{}, nil }, nil
+	}
+	cursor := r.Header.Get("Last-Event-ID")
+	if cursor == "" {
+		cursor = q.Get("since")
+	}
+	return st, func() (hub.Placing, error) { return a.place(r.Context(), who, cursor) }, nil
+}
+
+// place reads where the inbox stands. It is called after the hub has begun to
+// note what arrives, so nothing falls between.
+func (a *API) place(ctx context.Context, who Principal, cursor string) (hub.Placing, error) {
+	head, err := a.Inbox.Head(ctx, who.UserID)
+	switch {
+	case errors.Is(err, inbox.ErrNoInbox) && !a.ExternalUsers:
+		return hub.Placing{}, problem.New(problem.Unauthorized, "The account is gone.")
+	case err != nil && !errors.Is(err, inbox.ErrNoInbox):
+		return hub.Placing{}, problem.Wrap(problem.Unavailable, "The inbox could not be read.", err)
+	}
+	p := hub.Place(cursor, hub.Head{Last: head.LastID, Counts: head.Counts}, head.PrunedTo)
+	if p.Reconnect {
+		p.CutReason = a.cuts.take(who.UserID, who.Session)
+	}
+	return p, nil
+}
+
+// commands does what clients ask for on a socket.
+type commands struct{ a *API }
+
+// Read is part of ws.Commands.
+func (c commands) Read(ctx context.Context, uid event.UserID, ids []int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	counts, err := c.a.Inbox.Mark(ctx, uid, inbox.Read, ids, time.Now())
+	if errors.Is(err, inbox.ErrNotFound) || errors.Is(err, inbox.ErrNoInbox) {
+		return nil // nothing to mark
+	}
+	if err != nil {
+		return err
+	}
+	c.a.announce(ctx, uid, counts)
+	return nil
+}
+
+// errOtherUser is a token of somebody else.
+var errOtherUser = errors.New("the token is another user's")
+
+// Renew is part of ws.Commands.
+func (c commands) Renew(ctx context.Context, uid event.UserID, text string) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	p, err := c.a.ByToken(ctx, text)
+	if err == nil && p.UserID != uid {
+		err = errOtherUser
+	}
+	return p.Ends, err
+}
+
+// Problem is the form of every refusal, for Swagger.
+type Problem struct {
+	Type   string             `json:"type"`
+	Title  string             `json:"title"`
+	Status int                `json:"status"`
+	Code   string             `json:"code"`
+	Detail string             `json:"detail"`
+	Errors []event.FieldError `json:"errors"`
+}
+
+// StoredView is a notification, for Swagger; event.Stored writes it.
+type StoredView struct {
+	ID         int64     `json:"id"`
+	EventID    string    `json:"event_id"`
+	UserID     string    `json:"user_id"`
+	Kind       string    `json:"kind"`
+	Title      string    `json:"title"`
+	Body       string    `json:"body"`
+	URL        string    `json:"url,omitempty"`
+	Payload    any       `json:"payload,omitempty"`
+	Priority   string    `json:"priority"`
+	Unread     int       `json:"unread"`
+	CreatedAt  time.Time `json:"created_at"`
+	ReadAt     time.Time `json:"read_at,omitempty"`
+	ArchivedAt time.Time `json:"archived_at,omitempty"`
+}

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config is what an operator may change.
+type Config struct {
+	Addr           string // host:port; port 0 takes a free one
+	Version        string
+	Embedded       bool
+	ExternalUsers  bool
+	APIKey         string
+	AccessTTL      time.Duration
+	RefreshTTL     time.Duration
+	AllowedOrigins []string // scheme://host[:port], or *
+	TLSCert        string   // files; both or neither
+	TLSKey         string
+	TrustedProxies []string // CIDR ranges
+	Symbols        []string
+	AlertLimit     int // active alerts a user may have
+	StreamOutbox   int // bytes that may wait for one stream
+	PrefillKey     bool
+}
+
+// DefaultAlertLimit is how many active alerts a user may have.
+const DefaultAlertLimit = 10_000
+
+func (c *Config) normalise() ([]netip.Prefix, error) {
+	if c.AlertLimit == 0 {
+		c.AlertLimit = DefaultAlertLimit
+	}
+	var errs []error
+	fault := func(name, format string, args ...any) {
+		errs = append(errs, fmt.Errorf(name+": "+format, args...))
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		fault("CRIER_HTTP_ADDR", "must be host:port: %w", err)
+	}
+	if c.AccessTTL < 10*time.Second || c.AccessTTL > 24*time.Hour {
+		fault("CRIER_ACCESS_TTL", "must be 10s to 24h")
+	}
+	if c.RefreshTTL < c.AccessTTL {
+		fault("CRIER_REFRESH_TTL", "must be at least CRIER_ACCESS_TTL")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		fault("CRIER_TLS_CERT", "CRIER_TLS_CERT and CRIER_TLS_KEY go together")
+	}
+	for _, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || strings.TrimSuffix(u.Path, "/") != "") {
+			fault("CRIER_ALLOWED_ORIGINS", "%q: must be scheme://host[:port] or *", o)
+		}
+	}
+	var proxies []netip.Prefix
+	for _, p := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(p)
+		if err != nil {
+			fault("CRIER_TRUSTED_PROXIES", "%w", err)
+		}
+		proxies = append(proxies, prefix)
+	}
+	return proxies, errors.Join(errs...)
+}

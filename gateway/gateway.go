@@ -1,0 +1,260 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/gateway/api"
+	"crier/gateway/hub"
+	"crier/gateway/sse"
+	"crier/gateway/wire"
+	"crier/gateway/ws"
+	"crier/internal/alert"
+	"crier/internal/inbox"
+	"crier/internal/kafka"
+	"crier/internal/lifecycle"
+	"crier/internal/postgres"
+	"crier/internal/price"
+	"crier/internal/token"
+	"crier/internal/user"
+)
+
+// Gateway is the running part. It owns the listener, the tails, the hub's
+// workers and the writers; Stop ends all of them.
+//
+//	@title						Crier
+//	@version					1
+//	@description				Live notifications from Kafka to the browser. Errors are RFC 9457 problem+json with a stable code.
+//	@BasePath					/api/v1
+//	@securityDefinitions.apikey	apikey
+//	@in							header
+//	@name						X-API-Key
+//	@securityDefinitions.apikey	bearer
+//	@in							header
+//	@name						Authorization
+//	@description				"Bearer " and an access token
+type Gateway struct {
+	cfg     Config
+	proxies []netip.Prefix
+	kafka   *kafka.Client
+	log     *slog.Logger
+	metrics *metrics
+
+	api  *api.API
+	hub  *hub.Hub
+	pool *wire.Pool
+
+	started        time.Time
+	draining       atomic.Bool
+	tickPartitions atomic.Int32
+	listener       net.Listener
+	server         *http.Server
+	tails          []*kafka.Tail
+	goroutines     *lifecycle.Group
+}
+
+// New checks the configuration; it does no I/O.
+func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, log *slog.Logger, reg prometheus.Registerer) (*Gateway, error) {
+	proxies, err := cfg.normalise()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
+	users, inboxes := user.New(db), inbox.New(db)
+	g.hub = hub.New(source{inboxes, users})
+	g.pool = wire.NewPool(wire.Config{Outbox: cfg.StreamOutbox})
+	g.metrics = newMetrics(reg, g.hub, g.pool)
+	g.api = &api.API{
+		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
+			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote},
+		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), Tokens: tokens,
+		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
+	}
+	g.api.Prepare(reg)
+	return g, nil
+}
+
+// API is the handlers, for what the embedded default prepares before it starts.
+func (g *Gateway) API() *api.API { return g.api }
+
+// Start resolves the ends of the topics, then listens.
+func (g *Gateway) Start(ctx context.Context) error {
+	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Deliveries, kafka.Signals); err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	n, err := g.kafka.Partitions(ctx, kafka.Ticks)
+	if err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	g.tickPartitions.Store(n)
+	g.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
+	g.pool.Start(ctx)
+	// Ticks have a tail of their own: a flood of them must not delay deliveries.
+	for _, t := range []struct {
+		topics []string
+		each   func(*kafka.Record)
+	}{{[]string{kafka.Deliveries, kafka.Signals}, g.event}, {[]string{kafka.Ticks}, g.tick}} {
+		tail, err := g.kafka.Tail(ctx, t.topics...)
+		if err != nil {
+			return fmt.Errorf("starting the gateway: %w", err)
+		}
+		g.tails = append(g.tails, tail)
+		g.goroutines.Go("tail of "+t.topics[0], func(ctx context.Context) error { return g.follow(ctx, tail, t.each) })
+	}
+	if err := g.loadPrices(ctx); err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	for range g.hub.Workers() {
+		g.goroutines.Go("catching up", g.hub.CatchUp)
+	}
+	g.goroutines.Go("sending ticks", g.hub.SendTicks)
+	g.goroutines.Go("checking streams", g.check)
+	return g.listen(ctx)
+}
+
+// loadPrices shows the last known price of every symbol until a newer one comes.
+func (g *Gateway) loadPrices(ctx context.Context) error {
+	last, err := g.api.Prices.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range last {
+		g.hub.TickIfNone(l.Tick, l.Recorded)
+	}
+	return nil
+}
+
+// Server limits against clients that are slow on purpose.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
+)
+
+func (g *Gateway) listen(ctx context.Context) error {
+	var err error
+	if g.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.Addr); err != nil {
+		return fmt.Errorf("listening on CRIER_HTTP_ADDR: %w", err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	g.server = &http.Server{
+		Handler: g.outer(g.router()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Protocols: protocols, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
+	}
+	serve := func() error { return g.server.Serve(g.listener) }
+	if g.cfg.TLSCert != "" {
+		certs := &certificate{certFile: g.cfg.TLSCert, keyFile: g.cfg.TLSKey}
+		if _, err := certs.get(nil); err != nil {
+			return err
+		}
+		g.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+		serve = func() error { return g.server.ServeTLS(g.listener, "", "") }
+	}
+	g.goroutines.Go("HTTP server", func(context.Context) error {
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.log.Info("gateway started", "url", g.URL())
+	return nil
+}
+
+// URL is the gateway's address as a base URL.
+func (g *Gateway) URL() string {
+	scheme := "http"
+	if g.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + g.listener.Addr().String()
+}
+
+// Failed is closed when the part has ended by itself; Err says why.
+func (g *Gateway) Failed() <-chan struct{} { return g.goroutines.Context().Done() }
+
+// Err is why the part has ended by itself.
+func (g *Gateway) Err() error { return g.goroutines.Err() }
+
+// byeSpread is over how long readers are told to come back when this gateway
+// goes away.
+const byeSpread = 3 * time.Second
+
+// Drain refuses new streams and tells the open ones to come back.
+func (g *Gateway) Drain() {
+	if !g.draining.Swap(true) {
+		n := g.hub.ByeAll(hub.DrainingNow, byeSpread)
+		g.log.Info("gateway is draining", "streams", n)
+	}
+}
+
+// Stop drains, finishes requests in flight, and ends everything it owns.
+func (g *Gateway) Stop(ctx context.Context) error {
+	if g.goroutines == nil {
+		return nil
+	}
+	g.Drain()
+	var errs []error
+	if g.server != nil {
+		finish, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if err := g.server.Shutdown(finish); err != nil {
+			errs = append(errs, fmt.Errorf("finishing requests: %w", err), g.server.Close())
+		}
+		cancel()
+	}
+	errs = append(errs, g.goroutines.Stop(ctx))
+	for _, t := range g.tails {
+		t.Close()
+	}
+	errs = append(errs, g.pool.Stop(ctx))
+	return errors.Join(errs...)
+}
+
+// certificate is read again when its file changes, at most once a second.
+type certificate struct {
+	certFile, keyFile string
+
+	mu      sync.Mutex // guards the rest
+	current *tls.Certificate
+	changed time.Time
+	looked  time.Time
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != nil && time.Since(c.looked) < time.Second {
+		return c.current, nil
+	}
+	c.looked = time.Now()
+	info, err := os.Stat(c.certFile)
+	if err == nil && c.current != nil && info.ModTime().Equal(c.changed) {
+		return c.current, nil
+	}
+	if err == nil {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err == nil {
+			c.current, c.changed = &pair, info.ModTime()
+			return c.current, nil
+		}
+	}
+	if c.current != nil {
+		return c.current, nil // half-written files: the old one holds until they are whole
+	}
+	return nil, fmt.Errorf("reading CRIER_TLS_CERT and CRIER_TLS_KEY: %w", err)
+}

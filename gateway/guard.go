@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"crier/gateway/api"
+	"crier/internal/problem"
+)
+
+// bodyTimeout bounds how long a client may take to send its body.
+const bodyTimeout = 30 * time.Second
+
+// guard lets in whom a route's scope allows, and writes what its handler says no
+// with.
+func (g *Gateway) guard(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := g.enter(w, r, rt); err != nil {
+			problem.Write(w, r, g.log, err)
+		}
+	})
+}
+
+func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt route) error {
+	if rt.scope == streams {
+		if g.draining.Load() {
+			return &problem.Problem{Code: problem.Draining, Detail: "Come back: another gateway, or this one, will answer.", RetryAfter: time.Second}
+		}
+		// A browser does not ask before it opens a socket, so the origin is ours
+		// to check.
+		if o := r.Header.Get("Origin"); o != "" && !g.originAllowed(r, o) {
+			return problem.New(problem.BadOrigin, "The origin "+o+" may not use this.")
+		}
+	} else {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
+	who, err := g.api.Authenticate(r, rt.scope == streams)
+	if err != nil {
+		return err
+	}
+	if who.Cookie && !safe(r.Method) && !g.sameOrigin(r) {
+		return problem.New(problem.BadOrigin, "A page of another origin may not use this session's cookie.")
+	}
+	switch {
+	case rt.scope == person && who.UserID == "":
+		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
+	case rt.scope == sender && who.UserID == "" && who.Service == "":
+		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or a user's token.")
+	}
+	if rt.scope != streams {
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	return rt.handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
+}
+
+func safe(method string) bool { return method == "GET" || method == "HEAD" || method == "OPTIONS" }
+
+// sameOrigin protects the cookie from other sites' pages: what a browser says of
+// a request's origin is believed, what is no browser needs no protection.
+func (g *Gateway) sameOrigin(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return true
+	}
+	o := r.Header.Get("Origin")
+	return o == "" || g.originAllowed(r, o)
+}
+
+func (g *Gateway) originAllowed(r *http.Request, origin string) bool {
+	if slices.Contains(g.cfg.AllowedOrigins, "*") || slices.Contains(g.cfg.AllowedOrigins, strings.TrimSuffix(origin, "/")) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// outer is what every request passes: recovery, security headers, CORS.
+func (g *Gateway) outer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				g.metrics.panics.Inc()
+				g.log.Error("a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				problem.Write(w, r, g.log, problem.New(problem.Internal, "The cause is in the log."))
+			}
+		}()
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		if o := r.Header.Get("Origin"); o != "" && strings.HasPrefix(r.URL.Path, "/api/") {
+			h.Add("Vary", "Origin")
+			if g.originAllowed(r, o) {
+				h.Set("Access-Control-Allow-Origin", o)
+				h.Set("Access-Control-Expose-Headers", "Retry-After")
+				if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+					h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+					h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key, X-Crier-CSRF")
+					h.Set("Access-Control-Max-Age", "600")
+					w.WriteHeader(http.StatusNoContent)
+					return
+				}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// remote is the client's address: the peer's, or what a trusted proxy says,
+// read from the right as far as proxies are trusted.
+func (g *Gateway) remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && g.trusted(host); i-- {
+		if hop, err := netip.ParseAddr(strings.TrimSpace(hops[i])); err == nil {
+			host = hop.String()
+		} else {
+			break
+		}
+	}
+	return host
+}
+
+func (g *Gateway) trusted(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(g.proxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+}
+
+// jsString is s as a JavaScript string literal that is safe in a script element.
+func jsString(s string) string {
+	b, err := json.Marshal(s) // escapes <, > and &
+	if err != nil {
+		return `""`
+	}
+	return string(b)
+}

@@ -1,0 +1,248 @@
+package hub
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"crier/internal/event"
+)
+
+// round is how often ticks are sent: one write a viewer holds the newest of all
+// its symbols. Ten a second is faster than people read and slow enough for ten
+// thousand viewers on one machine.
+const round = 100 * time.Millisecond
+
+// MaxRate is the highest number of tick writes a second that a stream may ask for.
+const MaxRate = int(time.Second / round)
+
+// MaxFollowed is how many symbols one stream may follow.
+const MaxFollowed = 200
+
+// tickFeed is what streams with the same symbols and rate share: one frame.
+type tickFeed struct {
+	key     string
+	symbols []string
+	every   int                      // rounds between two writes
+	subs    map[*Subscriber]struct{} // those that have had everything
+	late    map[*Subscriber]struct{} // those that were busy: they get the newest of all symbols
+	sent    int64                    // version up to which subs have had ticks
+}
+
+// ticker holds the newest tick of each symbol, and who follows which.
+type ticker struct {
+	mu      sync.Mutex // guards all; no other lock is taken under it but a sink's own
+	newest  map[string]*newestTick
+	sources map[string]time.Time // when a tick of the source was last read
+	version int64
+	feeds   map[string]*tickFeed
+	round   int
+	due     []event.UserID // users with counts to be sent
+	dueMu   sync.Mutex     // guards due; taken after any other
+}
+
+type newestTick struct {
+	tick     event.Tick
+	recorded time.Time
+	restored bool // read from Postgres, not from the tail
+	version  int64
+	event    *Event // made when first wanted
+}
+
+func (t *ticker) init() {
+	t.newest, t.feeds, t.sources = make(map[string]*newestTick), make(map[string]*tickFeed), make(map[string]time.Time)
+}
+
+func (t *ticker) counts(user event.UserID) {
+	t.dueMu.Lock()
+	defer t.dueMu.Unlock()
+	t.due = append(t.due, user)
+}
+
+// maxSources bounds how many sources of ticks are told apart.
+const maxSources = 100
+
+// Tick brings the newest tick of a symbol, recorded in Kafka at that time.
+func (h *Hub) Tick(tick event.Tick, recorded time.Time) {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(tick, recorded)
+}
+
+func (t *ticker) put(tick event.Tick, recorded time.Time) {
+	t.version++
+	t.newest[tick.Symbol] = &newestTick{tick: tick, recorded: recorded, version: t.version}
+	if _, known := t.sources[tick.Source]; known || len(t.sources) < maxSources {
+		t.sources[tick.Source] = recorded
+	}
+}
+
+// TickIfNone is Tick for what was read from Postgres: it gives way to what the
+// tail has brought.
+func (h *Hub) TickIfNone(tick event.Tick, recorded time.Time) {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.newest[tick.Symbol]; known != nil && (!known.restored || known.recorded.After(recorded)) {
+		return
+	}
+	t.put(tick, recorded)
+	t.newest[tick.Symbol].restored = true
+}
+
+// Sources are the sources of ticks, with when one was last recorded.
+func (h *Hub) Sources() map[string]time.Time {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.sources)
+}
+
+// Newest is the newest tick of each symbol, by symbol.
+func (h *Hub) Newest() []event.Tick {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]event.Tick, 0, len(t.newest))
+	for _, n := range t.newest {
+		out = append(out, n.tick)
+	}
+	slices.SortFunc(out, func(a, b event.Tick) int { return strings.Compare(a.Symbol, b.Symbol) })
+	return out
+}
+
+// Follow sets which symbols a stream gets the ticks of, at most rate times a
+// second; none ends it. The newest of each is sent in the next round.
+func (s *Subscriber) Follow(symbols []string, rate int) {
+	t := &s.hub.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(s)
+	if len(symbols) == 0 {
+		return
+	}
+	symbols = slices.Clone(symbols)
+	slices.Sort(symbols)
+	symbols = slices.Compact(symbols)
+	every := max(1, MaxRate/min(max(rate, 1), MaxRate))
+	key := strings.Join(append(symbols, string(rune('0'+every))), "\x00")
+	f := t.feeds[key]
+	if f == nil {
+		f = &tickFeed{key: key, symbols: symbols, every: every, subs: make(map[*Subscriber]struct{}), late: make(map[*Subscriber]struct{}), sent: t.version}
+		t.feeds[key] = f
+	}
+	f.late[s] = struct{}{}
+	s.feed = f
+}
+
+func (t *ticker) remove(s *Subscriber) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(s)
+}
+
+func (t *ticker) drop(s *Subscriber) {
+	f := s.feed
+	if f == nil {
+		return
+	}
+	s.feed = nil
+	delete(f.subs, s)
+	delete(f.late, s)
+	if len(f.subs)+len(f.late) == 0 {
+		delete(t.feeds, f.key)
+	}
+}
+
+// SendTicks is the life of the goroutine that sends ticks and postponed counts;
+// it returns when ctx ends.
+func (h *Hub) SendTicks(ctx context.Context) error {
+	clock := time.NewTicker(round)
+	defer clock.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-clock.C:
+			h.sendRound()
+			h.sendDueCounts(now)
+		}
+	}
+}
+
+func (h *Hub) sendRound() {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.round++
+	for _, f := range t.feeds {
+		if t.round%f.every == 0 {
+			t.send(f)
+		}
+	}
+}
+
+// send brings a feed's streams up to date: those that have had everything get
+// what is new, those that were busy the newest of each symbol.
+func (t *ticker) send(f *tickFeed) {
+	var news, all []*Event
+	for _, symbol := range f.symbols {
+		n := t.newest[symbol]
+		if n == nil {
+			continue
+		}
+		if n.version <= f.sent && len(f.late) == 0 {
+			continue
+		}
+		if n.event == nil {
+			n.event = &Event{Type: Ticks, Data: n.tick.AppendJSON(nil)}
+		}
+		all = append(all, n.event)
+		if n.version > f.sent {
+			news = append(news, n.event)
+		}
+	}
+	if len(news) > 0 {
+		for s := range f.subs {
+			if !sendAll(s.sink, news) {
+				delete(f.subs, s)
+				f.late[s] = struct{}{}
+			}
+		}
+	}
+	for s := range f.late {
+		if sendAll(s.sink, all) {
+			delete(f.late, s)
+			f.subs[s] = struct{}{}
+		}
+	}
+	f.sent = t.version
+}
+
+func sendAll(sink Sink, events []*Event) bool {
+	if sink.Busy() {
+		return false
+	}
+	for _, ev := range events {
+		if !sink.Send(ev) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *Hub) sendDueCounts(now time.Time) {
+	h.ticks.dueMu.Lock()
+	due := h.ticks.due
+	h.ticks.due = nil
+	h.ticks.dueMu.Unlock()
+	for _, user := range due {
+		if !h.dueCounts(user, now) {
+			h.ticks.counts(user)
+		}
+	}
+}

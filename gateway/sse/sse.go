@@ -1,0 +1,183 @@
+// Package sse serves event streams as the WHATWG HTML standard, section 9.2
+// "Server-sent events", defines them: the encoding of events, and a stream's
+// life from its first byte to its last.
+package sse
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"crier/gateway/hub"
+	"crier/gateway/wire"
+	"crier/internal/event"
+)
+
+// heartbeat is a comment: section 9.2.7 advises one every 15 seconds or so
+// against proxies that cut silent connections.
+var heartbeat = []byte(":\n\n")
+
+// encode is an event as section 9.2.5 has it. Data is one line, so one data
+// field holds it.
+func encode(e *hub.Event) []byte {
+	b := make([]byte, 0, len(e.Type)+len(e.Data)+48)
+	b = append(b, "event: "...)
+	b = append(b, e.Type...)
+	switch {
+	case e.ID > 0:
+		b = append(b, "\nid: "...)
+		b = strconv.AppendInt(b, e.ID, 10)
+	case e.Cursor != "":
+		b = append(b, "\nid: "...)
+		b = append(b, e.Cursor...)
+	}
+	b = append(b, "\ndata: "...)
+	b = append(b, e.Data...)
+	return append(b, "\n\n"...)
+}
+
+// Server serves streams.
+type Server struct {
+	Hub  *hub.Hub
+	Pool *wire.Pool
+	// CutFunc is told why a stream was ended that did not end by itself.
+	CutFunc func(user event.UserID, session, reason string)
+}
+
+// How long a browser waits before it reconnects is spread, so that all who were
+// cut together do not come back together.
+const (
+	retryMin = 500 * time.Millisecond
+	retryMax = 2500 * time.Millisecond
+)
+
+// conn is one stream: the hub's sink, writing to a wire.Conn.
+type conn struct {
+	wire   *wire.Conn
+	server *Server
+	sub    *hub.Subscriber
+	stream *hub.Stream
+}
+
+// Send is part of hub.Sink.
+func (c *conn) Send(e *hub.Event) bool { return c.wire.Write(e.Encoded(hub.SSE, encode)) }
+
+// busyBytes waiting mean that the socket lags by more than a round of ticks.
+const busyBytes = 16 << 10
+
+// Busy is part of hub.Sink.
+func (c *conn) Busy() bool { return c.wire.Pending() > busyBytes }
+
+// CaughtUp is part of hub.Sink.
+func (c *conn) CaughtUp(replayed int) {
+	if e := c.stream.Place.Resumed(replayed); e != nil {
+		c.Send(e)
+	}
+}
+
+// Bye is part of hub.Sink.
+func (c *conn) Bye(reason string, retry time.Duration) {
+	c.Send(hub.ByeEvent(reason, retry))
+	c.server.CutFunc(c.stream.UserID, c.stream.Session, reason)
+	c.wire.Close(errors.New(reason))
+}
+
+// Serve answers a request with a stream. begin is called once the hub notes what
+// arrives, and says where the stream starts; its error is returned, with
+// nothing written. HTTP/1.1 connections are taken over and Serve returns at
+// once; for HTTP/2 it returns when the stream has ended.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error)) error {
+	c := &conn{server: s, stream: st}
+	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
+	var err error
+	if st.Place, err = begin(); err != nil {
+		c.sub.Unsubscribe()
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	if r.ProtoMajor == 1 {
+		if err := c.takeOver(w); err != nil {
+			c.sub.Unsubscribe()
+			return err
+		}
+		c.run()
+		return nil
+	}
+	c.wire = s.Pool.NewPumped(heartbeat)
+	c.run()
+	w.WriteHeader(http.StatusOK)
+	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w).Flush)
+	return nil
+}
+
+// takeOver takes the socket from net/http: no buffer, no timer and no goroutine
+// but one that waits for the reader to go.
+func (c *conn) takeOver(w http.ResponseWriter) error {
+	socket, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return fmt.Errorf("taking over a connection: %w", err)
+	}
+	_ = socket.SetDeadline(time.Time{})
+	early := rw.Reader.Buffered() // a reader that pipelines is not listening
+	var head bytes.Buffer
+	// RFC 9112 section 6.3: without a length the body ends with the connection.
+	head.WriteString("HTTP/1.1 200 OK\r\nConnection: close\r\n")
+	head.WriteString("Date: " + time.Now().UTC().Format(http.TimeFormat) + "\r\n")
+	h := w.Header()
+	h.Del("Connection")
+	_ = h.Write(&head) // into memory
+	head.WriteString("\r\n")
+	c.wire = c.server.Pool.Adopt(socket, heartbeat, func(_ context.Context, n net.Conn) error {
+		if early > 0 {
+			return errors.New("the reader sent a second request on the stream")
+		}
+		return awaitEnd(n)
+	})
+	c.wire.Write(head.Bytes())
+	return nil
+}
+
+// awaitEnd returns when the peer closes. What it sends meanwhile is not for us.
+func awaitEnd(n net.Conn) error {
+	var scratch [1]byte
+	for {
+		if _, err := n.Read(scratch[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// run sends the first events and joins the hub.
+func (c *conn) run() {
+	st := c.stream
+	c.wire.SetHooks(c.sub.Drained, c.ended, func() { c.Bye(hub.TokenExpired, 0) })
+	c.wire.EndAt(st.Ends)
+	c.wire.Write([]byte("retry: " + strconv.FormatInt((retryMin+rand.N(retryMax-retryMin)).Milliseconds(), 10) + "\n\n"))
+	for _, e := range st.Opening(time.Now()) {
+		c.Send(e)
+	}
+	c.sub.Start(st.Place.From, st.Place.Head)
+	if len(st.Follows) > 0 {
+		c.sub.Follow(st.Follows, st.Rate)
+	}
+}
+
+func (c *conn) ended(reason error) {
+	c.sub.Unsubscribe()
+	if errors.Is(reason, wire.ErrStalled) {
+		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
+	}
+}

@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+
+	"crier/gateway/hub"
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/kafka"
+	"crier/internal/lifecycle"
+	"crier/internal/user"
+)
+
+// follow reads one tail until the gateway stops.
+func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, each func(*kafka.Record)) error {
+	var wait lifecycle.Backoff
+	for {
+		recs, lost, err := t.Poll(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		for i := range recs {
+			each(&recs[i])
+		}
+		if slices.Contains(lost, kafka.Deliveries) {
+			g.metrics.lost.Inc()
+			g.log.Warn("the tail of deliveries lost its place; connected users' inboxes are read again")
+			if err := g.untilDone(ctx, g.hub.Lost); err != nil {
+				return nil
+			}
+		}
+		if err != nil {
+			g.log.Error("tailing Kafka", "error", err)
+			if wait.Wait(ctx) != nil {
+				return nil
+			}
+			continue
+		}
+		wait.Reset()
+	}
+}
+
+// untilDone tries until it succeeds; its error says that ctx ended first.
+func (g *Gateway) untilDone(ctx context.Context, fn func(context.Context) error) error {
+	var wait lifecycle.Backoff
+	for {
+		err := fn(ctx)
+		if err == nil {
+			return nil
+		}
+		g.log.Error("reading connected users' inboxes", "error", err)
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// event brings a record of `deliveries` or `signals` to the hub.
+func (g *Gateway) event(r *kafka.Record) {
+	if r.Topic == kafka.Signals {
+		g.signal(r)
+		return
+	}
+	uid := r.Header("user")
+	id, err := strconv.ParseInt(r.Header("id"), 10, 64)
+	if uid == "" || err != nil {
+		g.metrics.foreign.Inc()
+		return
+	}
+	g.hub.Deliver(event.UserID(uid), id, r.Value)
+}
+
+func (g *Gateway) signal(r *kafka.Record) {
+	var s event.Signal
+	if err := json.Unmarshal(r.Value, &s); err != nil || s.UserID == "" {
+		g.metrics.foreign.Inc()
+		return
+	}
+	switch {
+	case s.Type == event.SignalCounts && s.Counts != nil:
+		g.hub.Counts(s.UserID, *s.Counts)
+	case s.Type == event.SignalSessionEnded:
+		g.hub.EndSession(s.UserID, s.Session, hub.LoggedOut)
+	}
+}
+
+// tick brings a record of `ticks` to the hub; what cannot be read, or stands in
+// another symbol's partition, is the matcher's and the mover's business.
+func (g *Gateway) tick(r *kafka.Record) {
+	t, err := event.ParseTick(r.Value, r.Time)
+	if err != nil || kafka.Partition([]byte(t.Symbol), g.tickPartitions.Load()) != r.Partition {
+		return
+	}
+	g.hub.Tick(t, r.Time)
+}
+
+// checkEvery bounds what a lost signal can cost.
+const checkEvery = 25 * time.Second
+
+func (g *Gateway) check(ctx context.Context) error {
+	for lifecycle.Sleep(ctx, checkEvery) == nil {
+		if err := g.hub.Check(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("checking connected users against Postgres", "error", err)
+		}
+		if n, err := g.kafka.Partitions(ctx, kafka.Ticks); err == nil {
+			g.tickPartitions.Store(n)
+		}
+	}
+	return nil
+}
+
+// source is the inboxes as the hub sees them.
+type source struct {
+	inbox *inbox.Store
+	users *user.Store
+}
+
+// After is part of hub.Source.
+func (s source) After(ctx context.Context, uid event.UserID, after int64, limit int) ([]*hub.Event, error) {
+	list, err := s.inbox.After(ctx, uid, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*hub.Event, len(list))
+	for i := range list {
+		out[i] = &hub.Event{Type: hub.Notification, ID: list[i].ID, Data: list[i].AppendJSON(nil)}
+	}
+	return out, nil
+}
+
+// Heads is part of hub.Source.
+func (s source) Heads(ctx context.Context, users []event.UserID) (map[event.UserID]hub.Head, error) {
+	heads, err := s.inbox.Heads(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[event.UserID]hub.Head, len(heads))
+	for u, h := range heads {
+		out[u] = hub.Head{Last: h.LastID, Counts: h.Counts}
+	}
+	return out, nil
+}
+
+// Ended is part of hub.Source.
+func (s source) Ended(ctx context.Context, sessions []string) ([]string, error) {
+	return s.users.Ended(ctx, sessions, time.Now())
+}

@@ -1,0 +1,234 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Reasons for which a connection ends, as causes of its context.
+var (
+	ErrStalled = errors.New("the reader took nothing for too long")
+	ErrGone    = errors.New("the reader has gone")
+	ErrClosed  = errors.New("closed")
+)
+
+// Conn is one connection being written to. Methods are safe for concurrent use.
+type Conn struct {
+	pool   *Pool
+	net    net.Conn        // nil when pumped
+	raw    syscall.RawConn // nil where only blocking writes are possible
+	worker *worker
+	kick   chan struct{} // wakes the pump
+	beat   []byte        // heartbeat frame
+	slot   int           // of the wheel
+
+	ends  atomic.Int64 // unix second at which the Expired hook is called, 0: never
+	hooks atomic.Pointer[hooks]
+
+	mu      sync.Mutex // guards what follows; taken after no other lock
+	outbox  [][]byte
+	pending int  // bytes in outbox and in flight
+	queued  bool // with its worker, its pump or its blocked writer
+	refused bool
+	closing bool // no more writes; close when the outbox is out
+	reason  error
+	closed  bool
+	told    bool // the ended hook was called
+	done    chan struct{}
+	wrote   int64 // wheel second of the last write
+}
+
+// hooks are what a connection's owner wants to hear.
+type hooks struct {
+	drained func()
+	ended   func(error)
+	expired func()
+}
+
+// SetHooks says whom to tell: drained when an outbox that had refused something
+// is empty, ended once with the reason when the connection has ended (at once,
+// if it has already), expired when the time set by EndAt has come. They are
+// called by writers and the wheel, and must not block.
+func (c *Conn) SetHooks(drained func(), ended func(reason error), expired func()) {
+	c.hooks.Store(&hooks{drained, ended, expired})
+	c.mu.Lock()
+	closed, reason := c.closed && !c.told, c.reason
+	c.told = c.told || c.closed
+	c.mu.Unlock()
+	if closed {
+		ended(reason)
+	}
+}
+
+// Write puts a frame into the outbox; it must not be changed afterwards. false:
+// the outbox is full, or the connection has ended, and nothing was taken.
+func (c *Conn) Write(frame []byte) bool {
+	c.mu.Lock()
+	if c.closing || c.closed || c.pending+len(frame) > c.pool.cfg.Outbox && c.pending > 0 {
+		c.refused = c.refused || !c.closing
+		c.mu.Unlock()
+		return false
+	}
+	c.outbox = append(c.outbox, frame)
+	c.pending += len(frame)
+	wake := !c.queued
+	c.queued = true
+	c.mu.Unlock()
+	if wake {
+		c.schedule()
+	}
+	return true
+}
+
+func (c *Conn) schedule() {
+	if c.net == nil {
+		select {
+		case c.kick <- struct{}{}:
+		default:
+		}
+		return
+	}
+	c.worker.push(c)
+}
+
+// Pending is how many bytes wait or are being written.
+func (c *Conn) Pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending
+}
+
+// EndAt has the expired hook called at a time, within a second. The zero time: never.
+func (c *Conn) EndAt(t time.Time) {
+	if t.IsZero() {
+		c.ends.Store(0)
+		return
+	}
+	c.ends.Store(t.Unix())
+	c.pool.wheel.expire(c, t.Unix())
+}
+
+// Close takes no more frames, and ends the connection when those in the outbox
+// are out, or after a grace of two seconds.
+func (c *Conn) Close(reason error) {
+	c.mu.Lock()
+	if c.closing || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closing, c.reason = true, reason
+	idle := !c.queued
+	c.mu.Unlock()
+	if idle {
+		c.end(reason)
+		return
+	}
+	c.pool.wheel.expire(c, time.Now().Add(closeGrace).Unix()+1)
+}
+
+const closeGrace = 2 * time.Second
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// end closes the socket; what is in the outbox is lost.
+func (c *Conn) end(reason error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed, c.closing, c.reason = true, true, reason
+	c.outbox, c.pending = nil, 0
+	h := c.hooks.Load()
+	c.told = h != nil
+	c.mu.Unlock()
+	if c.net != nil {
+		_ = c.net.Close()
+	}
+	close(c.done)
+	c.pool.forget(c)
+	if h != nil {
+		h.ended(reason)
+	}
+}
+
+// End ends the connection at once.
+func (c *Conn) End(reason error) { c.end(reason) }
+
+// take takes the outbox to be written; nil when there is nothing, and then the
+// connection is no longer queued.
+func (c *Conn) take() [][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.outbox) == 0 || c.closed {
+		c.queued = false
+		return nil
+	}
+	out := c.outbox
+	c.outbox = nil
+	return out
+}
+
+// sent accounts for what is out, and says whether the connection is to close.
+func (c *Conn) sent(n int) {
+	c.mu.Lock()
+	c.pending -= n
+	empty := len(c.outbox) == 0
+	drained := empty && c.refused && !c.closing
+	if drained {
+		c.refused = false
+	}
+	closing, reason := c.closing && empty && !c.closed, c.reason
+	c.wrote = c.pool.wheel.now.Load()
+	c.mu.Unlock()
+	if h := c.hooks.Load(); drained && h != nil {
+		h.drained()
+	}
+	if closing {
+		c.end(reason)
+	}
+}
+
+// idleSince is the wheel's second of the last write.
+func (c *Conn) idleSince() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wrote
+}
+
+// Pump writes what is sent to a connection made by NewPumped to w, until ctx or
+// the connection ends. It is the whole life of an HTTP/2 stream's handler.
+func (c *Conn) Pump(ctx context.Context, w io.Writer, flush func() error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			c.end(ErrGone)
+			return context.Cause(ctx)
+		case <-c.done:
+			return nil
+		case <-c.kick:
+		}
+		for bufs := c.take(); bufs != nil; bufs = c.take() {
+			n := 0
+			for _, b := range bufs {
+				if _, err := w.Write(b); err != nil {
+					c.end(ErrGone)
+					return err
+				}
+				n += len(b)
+			}
+			if err := flush(); err != nil {
+				c.end(ErrGone)
+				return err
+			}
+			c.sent(n)
+		}
+	}
+}

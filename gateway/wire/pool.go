@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"crier/internal/lifecycle"
+)
+
+// Config bounds what connections may take.
+type Config struct {
+	Outbox    int           // bytes that may wait for one connection; 0: 256 KiB
+	Stall     time.Duration // a socket that takes nothing for so long is cut; 0: 20 s
+	Heartbeat time.Duration // silence after which a heartbeat is sent; 0: 20 s, the contract allows 25
+	Writers   int           // 0: one for each processor
+}
+
+func (c *Config) normalise() {
+	if c.Outbox <= 0 {
+		c.Outbox = 256 << 10
+	}
+	if c.Stall <= 0 {
+		c.Stall = 20 * time.Second
+	}
+	if c.Heartbeat <= 0 {
+		c.Heartbeat = 20 * time.Second
+	}
+	if c.Writers <= 0 {
+		c.Writers = runtime.GOMAXPROCS(0)
+	}
+}
+
+// Pool owns the writers, the wheel and the goroutines of connections whose
+// sockets are full. Stop ends all of them and every connection.
+type Pool struct {
+	cfg     Config
+	workers []*worker
+	wheel   *wheel
+	group   *lifecycle.Group
+	next    atomic.Uint32
+
+	mu    sync.Mutex // guards conns
+	conns map[*Conn]struct{}
+
+	blocked atomic.Int64
+	stalled atomic.Int64
+}
+
+// NewPool makes a pool; Start runs it.
+func NewPool(cfg Config) *Pool {
+	cfg.normalise()
+	p := &Pool{cfg: cfg, conns: make(map[*Conn]struct{})}
+	p.wheel = newWheel(p, int(cfg.Heartbeat/time.Second))
+	for range cfg.Writers {
+		w := &worker{pool: p}
+		w.cond = sync.NewCond(&w.mu)
+		p.workers = append(p.workers, w)
+	}
+	return p
+}
+
+// Start runs the writers and the wheel.
+func (p *Pool) Start(ctx context.Context) {
+	p.group = lifecycle.NewGroup(context.WithoutCancel(ctx))
+	for _, w := range p.workers {
+		p.group.Go("stream writer", w.run)
+		p.group.Go("stream writer's end", func(ctx context.Context) error {
+			<-ctx.Done()
+			w.stop()
+			return nil
+		})
+	}
+	p.group.Go("heartbeat wheel", p.wheel.run)
+}
+
+// Stop ends all connections at once and waits for the goroutines.
+func (p *Pool) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	conns := make([]*Conn, 0, len(p.conns))
+	for c := range p.conns {
+		conns = append(conns, c)
+	}
+	p.mu.Unlock()
+	for _, c := range conns {
+		c.end(ErrClosed)
+	}
+	return p.group.Stop(ctx)
+}
+
+// Stats are figures for metrics.
+type Stats struct {
+	Conns   int   // connections there are
+	Blocked int64 // of them, with a full socket
+	Stalled int64 // cut so far because they took nothing
+}
+
+// Stats counts.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{len(p.conns), p.blocked.Load(), p.stalled.Load()}
+}
+
+// Adopt takes over a socket. beat is written when nothing else was for a while.
+// read, if not nil, runs in a goroutine of the pool and must return when the
+// socket ends; then the connection ends too.
+func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.Conn) error) *Conn {
+	c := p.add(&Conn{net: conn, beat: beat})
+	if sc, ok := conn.(syscall.Conn); ok && canWritev {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	if read != nil {
+		c.readBy(read)
+	}
+	return c
+}
+
+func (c *Conn) readBy(read func(context.Context, net.Conn) error) {
+	c.pool.group.Go("stream reader", func(ctx context.Context) error {
+		if err := read(ctx, c.net); err != nil {
+			c.end(errors.Join(ErrGone, err))
+		} else {
+			c.end(ErrGone)
+		}
+		return nil
+	})
+}
+
+// NewPumped makes a connection whose handler calls Pump.
+func (p *Pool) NewPumped(beat []byte) *Conn {
+	return p.add(&Conn{beat: beat, kick: make(chan struct{}, 1)})
+}
+
+func (p *Pool) add(c *Conn) *Conn {
+	n := p.next.Add(1)
+	c.pool, c.done = p, make(chan struct{})
+	c.worker = p.workers[int(n)%len(p.workers)]
+	c.slot = int(n) % p.wheel.size
+	c.wrote = p.wheel.now.Load()
+	p.mu.Lock()
+	p.conns[c] = struct{}{}
+	p.mu.Unlock()
+	p.wheel.add(c)
+	return c
+}
+
+func (p *Pool) forget(c *Conn) {
+	p.mu.Lock()
+	delete(p.conns, c)
+	p.mu.Unlock()
+	p.wheel.remove(c)
+}

@@ -1,0 +1,120 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// worker is one writer. A connection belongs to one worker for life, so its
+// frames keep their order. The queue holds each connection at most once.
+type worker struct {
+	pool *Pool
+
+	mu      sync.Mutex // guards queue and stopped; taken after no other lock
+	cond    *sync.Cond
+	queue   []*Conn
+	stopped bool
+}
+
+func (w *worker) push(c *Conn) {
+	w.mu.Lock()
+	w.queue = append(w.queue, c)
+	first := len(w.queue) == 1
+	w.mu.Unlock()
+	if first {
+		w.cond.Signal()
+	}
+}
+
+func (w *worker) stop() {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+	w.cond.Broadcast()
+}
+
+func (w *worker) run(context.Context) error {
+	var batch []*Conn
+	for {
+		w.mu.Lock()
+		for len(w.queue) == 0 && !w.stopped {
+			w.cond.Wait()
+		}
+		if w.stopped {
+			w.mu.Unlock()
+			return nil
+		}
+		batch, w.queue = w.queue, batch[:0]
+		w.mu.Unlock()
+		for i, c := range batch {
+			w.flush(c)
+			batch[i] = nil
+		}
+	}
+}
+
+// flush writes what waits, as long as the socket takes it.
+func (w *worker) flush(c *Conn) {
+	for bufs := c.take(); bufs != nil; bufs = c.take() {
+		if c.raw == nil {
+			c.block(bufs)
+			return
+		}
+		n, rest, err := writev(c.raw, bufs)
+		if err != nil {
+			c.end(errors.Join(ErrGone, err))
+			return
+		}
+		if rest != nil {
+			c.account(n)
+			c.block(rest)
+			return
+		}
+		c.sent(n)
+	}
+}
+
+// account notes bytes that are out while more of the same frames are not.
+func (c *Conn) account(n int) {
+	c.mu.Lock()
+	c.pending -= n
+	c.mu.Unlock()
+}
+
+// block leaves the connection to a goroutine of its own until its socket has
+// taken everything; it stays queued meanwhile, so no worker touches it.
+func (c *Conn) block(bufs [][]byte) {
+	c.pool.blocked.Add(1)
+	c.pool.group.Go("full socket", func(context.Context) error {
+		defer c.pool.blocked.Add(-1)
+		for ; bufs != nil; bufs = c.take() {
+			n := 0
+			for _, b := range bufs {
+				n += len(b)
+			}
+			for out := net.Buffers(bufs); len(out) > 0; {
+				// Progress, however slow, earns more time; none for Stall does not.
+				_ = c.net.SetWriteDeadline(time.Now().Add(c.pool.cfg.Stall))
+				wrote, err := out.WriteTo(c.net)
+				if errors.Is(err, os.ErrDeadlineExceeded) && wrote > 0 {
+					continue
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.pool.stalled.Add(1)
+					c.end(ErrStalled)
+					return nil
+				}
+				if err != nil {
+					c.end(errors.Join(ErrGone, err))
+					return nil
+				}
+			}
+			c.sent(n)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,323 @@
+// Package ws serves streams over WebSocket (RFC 6455) with the subprotocol
+// crier.v1: JSON objects as text frames, the same events as over SSE. gobwas/ws
+// does the handshake and the frames, because it works on a bare socket: the
+// connection is then written by the gateway's own writers, like any other, with
+// each event's frame made once for all who get it.
+package ws
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"crier/gateway/hub"
+	"crier/gateway/wire"
+	"crier/internal/event"
+)
+
+// Protocol is the subprotocol.
+const Protocol = "crier.v1"
+
+// Close codes beyond RFC 6455's, with what the client should do.
+const (
+	CloseNormal       = ws.StatusNormalClosure           // 1000: logged out; sign in first
+	CloseRestart      = ws.StatusCode(1012)              // the gateway goes away; come back
+	CloseTooBig       = ws.StatusMessageTooBig           // 1009: do not send that again
+	CloseTokenExpired = ws.StatusCode(4401)              // come back with a new token
+	closeTextData     = ws.StatusInvalidFramePayloadData // 1007
+)
+
+var closeCodes = map[string]ws.StatusCode{hub.LoggedOut: CloseNormal, hub.DrainingNow: CloseRestart, hub.TokenExpired: CloseTokenExpired}
+
+// maxMessage bounds what a client may send in one message.
+const maxMessage = 64 << 10
+
+var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
+
+// encode is an event as a text frame.
+func encode(e *hub.Event) []byte {
+	b := make([]byte, 0, len(e.Data)+80)
+	b = append(b, `{"type":"`...)
+	b = append(b, e.Type...)
+	b = append(b, '"')
+	switch {
+	case e.ID > 0:
+		b = append(b, `,"id":"`...)
+		b = strconv.AppendInt(b, e.ID, 10)
+		b = append(b, '"')
+	case e.Cursor != "":
+		b = append(b, `,"id":"`...)
+		b = append(b, e.Cursor...) // digits, names and = ; only
+		b = append(b, '"')
+	}
+	b = append(b, `,"data":`...)
+	b = append(b, e.Data...)
+	return textFrame(append(b, '}'))
+}
+
+func textFrame(payload []byte) []byte {
+	var buf bytes.Buffer
+	buf.Grow(len(payload) + 10)
+	_ = ws.WriteFrame(&buf, ws.NewTextFrame(payload)) // into memory
+	return buf.Bytes()
+}
+
+// Commands are what a client may ask for on its socket.
+type Commands interface {
+	// Read marks notifications read.
+	Read(ctx context.Context, user event.UserID, ids []int64) error
+	// Renew checks a newer token of the same user, and says when it ends.
+	Renew(ctx context.Context, user event.UserID, token string) (ends time.Time, err error)
+}
+
+// Server serves streams.
+type Server struct {
+	Hub      *hub.Hub
+	Pool     *wire.Pool
+	Commands Commands
+	CutFunc  func(user event.UserID, session, reason string)
+}
+
+// conn is one stream: the hub's sink, writing to a wire.Conn.
+type conn struct {
+	wire   *wire.Conn
+	server *Server
+	sub    *hub.Subscriber
+	stream *hub.Stream
+	follow map[string]bool // the reader's goroutine only
+	rate   int
+}
+
+// Send is part of hub.Sink.
+func (c *conn) Send(e *hub.Event) bool { return c.wire.Write(e.Encoded(hub.WebSocket, encode)) }
+
+// busyBytes waiting mean that the socket lags by more than a round of ticks.
+const busyBytes = 16 << 10
+
+// Busy is part of hub.Sink.
+func (c *conn) Busy() bool { return c.wire.Pending() > busyBytes }
+
+// CaughtUp is part of hub.Sink.
+func (c *conn) CaughtUp(replayed int) {
+	if e := c.stream.Place.Resumed(replayed); e != nil {
+		c.Send(e)
+	}
+}
+
+// Bye is part of hub.Sink.
+func (c *conn) Bye(reason string, retry time.Duration) {
+	c.Send(hub.ByeEvent(reason, retry))
+	c.server.CutFunc(c.stream.UserID, c.stream.Session, reason)
+	c.close(closeCodes[reason], reason)
+}
+
+func (c *conn) close(code ws.StatusCode, reason string) {
+	var buf bytes.Buffer
+	_ = ws.WriteFrame(&buf, ws.NewCloseFrame(ws.NewCloseFrameBody(code, reason))) // into memory
+	c.wire.Write(buf.Bytes())
+	c.wire.Close(errors.New(reason))
+}
+
+// Serve upgrades a request and returns; the connection lives on. begin is called
+// once the hub notes what arrives; its error is returned, with nothing written.
+// The request's origin was checked before.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error)) error {
+	c := &conn{server: s, stream: st, follow: make(map[string]bool), rate: st.Rate}
+	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
+	var err error
+	if st.Place, err = begin(); err != nil {
+		c.sub.Unsubscribe()
+		return err
+	}
+	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == Protocol }}
+	socket, rw, _, err := up.Upgrade(r, w)
+	if err != nil {
+		// The upgrader has answered 4xx itself.
+		c.sub.Unsubscribe()
+		return nil
+	}
+	_ = socket.SetDeadline(time.Time{})
+	// Frames that came with the handshake are in net/http's buffer, which is not
+	// kept for a reader that sent none.
+	var early []byte
+	if n := rw.Reader.Buffered(); n > 0 {
+		early = make([]byte, n)
+		_, _ = io.ReadFull(rw.Reader, early) // they are there
+	}
+	ready := make(chan struct{})
+	c.wire = s.Pool.Adopt(socket, pingFrame, func(ctx context.Context, n net.Conn) error {
+		<-ready
+		return c.read(ctx, n, early)
+	})
+	c.wire.SetHooks(c.sub.Drained, c.ended, func() { c.Bye(hub.TokenExpired, 0) })
+	c.wire.EndAt(st.Ends)
+	for _, e := range st.Opening(time.Now()) {
+		c.Send(e)
+	}
+	c.sub.Start(st.Place.From, st.Place.Head)
+	for _, symbol := range st.Follows {
+		c.follow[symbol] = true
+	}
+	c.followAll()
+	close(ready)
+	return nil
+}
+
+func (c *conn) ended(reason error) {
+	c.sub.Unsubscribe()
+	if errors.Is(reason, wire.ErrStalled) {
+		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
+	}
+}
+
+func (c *conn) followAll() {
+	symbols := make([]string, 0, len(c.follow))
+	for s := range c.follow {
+		symbols = append(symbols, s)
+	}
+	c.sub.Follow(symbols, c.rate)
+}
+
+// read is the reader's goroutine: it ends when the socket does.
+func (c *conn) read(ctx context.Context, n net.Conn, early []byte) error {
+	var source io.Reader = n
+	if len(early) > 0 {
+		source = io.MultiReader(bytes.NewReader(early), n)
+	}
+	rd := wsutil.Reader{Source: source, State: ws.StateServerSide, CheckUTF8: true, MaxFrameSize: maxMessage, OnIntermediate: c.control}
+	for {
+		hdr, err := rd.NextFrame()
+		if err != nil {
+			return c.fault(err)
+		}
+		if hdr.OpCode.IsControl() {
+			if err := c.control(hdr, &rd); err != nil {
+				return c.fault(err)
+			}
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(&rd, maxMessage+1))
+		if err != nil {
+			return c.fault(err)
+		}
+		if len(text) > maxMessage {
+			return c.fault(wsutil.ErrFrameTooLarge)
+		}
+		c.command(ctx, text)
+	}
+}
+
+// errPeerClosed is a close frame from the client.
+var errPeerClosed = errors.New("the client closed")
+
+func (c *conn) control(h ws.Header, r io.Reader) error {
+	payload, err := io.ReadAll(io.LimitReader(r, 126)) // RFC 6455 section 5.5: at most 125
+	if err != nil {
+		return err
+	}
+	switch h.OpCode {
+	case ws.OpPing:
+		var buf bytes.Buffer
+		_ = ws.WriteFrame(&buf, ws.NewPongFrame(payload)) // into memory
+		c.wire.Write(buf.Bytes())
+	case ws.OpClose:
+		return errPeerClosed
+	}
+	return nil
+}
+
+// fault answers a broken connection as RFC 6455 section 7.4.1 has it.
+func (c *conn) fault(err error) error {
+	switch {
+	case errors.Is(err, errPeerClosed):
+		c.close(ws.StatusNormalClosure, "")
+	case errors.Is(err, wsutil.ErrFrameTooLarge):
+		c.close(CloseTooBig, "message too big")
+	case errors.Is(err, wsutil.ErrInvalidUTF8):
+		c.close(closeTextData, "not UTF-8")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return nil
+	default:
+		var protocol ws.ProtocolError
+		if !errors.As(err, &protocol) {
+			return err
+		}
+		c.close(ws.StatusProtocolError, "protocol error")
+	}
+	// The writers send the close frame; the socket ends with them.
+	<-c.wire.Done()
+	return nil
+}
+
+// command does what one message asks for. Whatever it is, the connection stays.
+func (c *conn) command(ctx context.Context, text []byte) {
+	var m struct {
+		Type   string   `json:"type"`
+		Topics []string `json:"topics"`
+		IDs    []int64  `json:"ids"`
+		Token  string   `json:"token"`
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		c.complain("invalid_json", "the message is not the JSON object of a command")
+		return
+	}
+	switch m.Type {
+	case "ping":
+		c.wire.Write(textFrame([]byte(`{"type":"pong"}`)))
+	case "subscribe", "unsubscribe":
+		c.subscribe(m.Topics, m.Type == "subscribe")
+	case "read":
+		if c.stream.UserID == "" || len(m.IDs) == 0 || len(m.IDs) > 1000 {
+			c.complain("invalid_input", "ids: 1 to 1000 ids of one's own notifications are required")
+		} else if err := c.server.Commands.Read(ctx, c.stream.UserID, m.IDs); err != nil {
+			c.complain("unavailable", "the notifications could not be marked; try again")
+		}
+	case "auth":
+		ends, err := c.server.Commands.Renew(ctx, c.stream.UserID, m.Token)
+		if err != nil {
+			c.complain("unauthorized", "token: is not a valid token of this user")
+			return
+		}
+		c.wire.EndAt(ends)
+		c.wire.Write(textFrame([]byte(`{"type":"authenticated"}`)))
+	default:
+		c.complain("unknown_type", fmt.Sprintf("type: %.50q is not subscribe, unsubscribe, read, ping or auth", m.Type))
+	}
+}
+
+func (c *conn) subscribe(topics []string, on bool) {
+	symbols, err := hub.ParseTopics(topics)
+	if err != nil {
+		c.complain("invalid_input", "topics: "+err.Error())
+		return
+	}
+	for _, s := range symbols {
+		if on {
+			c.follow[s] = true
+		} else {
+			delete(c.follow, s)
+		}
+	}
+	if len(c.follow) > hub.MaxFollowed {
+		for _, s := range symbols {
+			delete(c.follow, s)
+		}
+		c.complain("limit_reached", hub.ErrTopicCount.Error())
+	}
+	c.followAll()
+}
+
+func (c *conn) complain(code, message string) {
+	b, _ := json.Marshal(map[string]string{"type": "error", "code": code, "message": message}) // strings encode
+	c.wire.Write(textFrame(b))
+}

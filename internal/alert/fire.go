@@ -1,0 +1,236 @@
+package alert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/decimal"
+	"crier/internal/event"
+)
+
+// Verdict is what Decide says of one trigger.
+type Verdict int
+
+// The verdicts. Drop is for what the alert's state no longer allows.
+const (
+	Drop  Verdict = iota
+	Fire          // it fires, for the first time
+	Again         // it fired on this tick before
+)
+
+// Decision is a verdict with what follows from it.
+type Decision struct {
+	Verdict        Verdict
+	Reason         string // of a Drop
+	Firing         int    // of a Fire: its number
+	NotificationID int64  // of an Again: what was stored then
+	Note           string
+}
+
+// Decide says which of the triggers fire, in the order given, within tx: it
+// locks the alerts, numbers the firings, and gives each alert the state it has
+// afterwards in memory; Record writes both once the notifications have their
+// places.
+func Decide(ctx context.Context, tx pgx.Tx, triggers []event.Trigger) (*Decisions, error) {
+	d := &Decisions{List: make([]Decision, len(triggers)), triggers: triggers}
+	if len(triggers) == 0 {
+		return d, nil
+	}
+	if err := d.load(ctx, tx); err != nil {
+		return nil, err
+	}
+	for i := range triggers {
+		d.List[i] = d.decide(&triggers[i])
+	}
+	return d, nil
+}
+
+// Decisions are the verdicts on a batch of triggers, by their order.
+type Decisions struct {
+	List     []Decision
+	triggers []event.Trigger
+	alerts   map[int64]*Alert
+	fired    map[firedKey]Decision
+}
+
+type firedKey struct {
+	alert int64
+	tick  event.Place
+}
+
+func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
+	n := len(d.triggers)
+	ids, topics, parts, offsets := make([]int64, n), make([]string, n), make([]int32, n), make([]int64, n)
+	for i := range d.triggers {
+		t := &d.triggers[i]
+		ids[i], topics[i], parts[i], offsets[i] = t.AlertID, t.TopicID, t.Partition, t.Offset
+	}
+	unique := slices.Clone(ids)
+	slices.Sort(unique)
+	unique = slices.Compact(unique)
+	rows, err := tx.Query(ctx, `select `+columns+` from alerts a where a.id = any($1::bigint[]) order by a.id for update`, unique)
+	if err != nil {
+		return fmt.Errorf("locking alerts: %w", err)
+	}
+	found, err := collect(rows)
+	if err != nil {
+		return fmt.Errorf("locking alerts: %w", err)
+	}
+	d.alerts = make(map[int64]*Alert, len(found))
+	for i := range found {
+		d.alerts[found[i].ID] = &found[i]
+	}
+	// Index firings_tick.
+	rows, err = tx.Query(ctx, `
+		select f.alert_id, f.firing, f.notification_id, f.topic_id::text, f.partition, f.place
+		from unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) as k(i, t, p, o)
+		join firings f on f.alert_id = k.i and f.topic_id = k.t and f.partition = k.p and f.place = k.o`, ids, topics, parts, offsets)
+	if err != nil {
+		return fmt.Errorf("looking for earlier firings: %w", err)
+	}
+	d.fired = make(map[firedKey]Decision)
+	var key firedKey
+	var dec Decision
+	_, err = pgx.ForEachRow(rows, []any{&key.alert, &dec.Firing, &dec.NotificationID, &key.tick.TopicID, &key.tick.Partition, &key.tick.Offset}, func() error {
+		dec.Verdict = Again
+		d.fired[key] = dec
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking for earlier firings: %w", err)
+	}
+	return nil
+}
+
+func (d *Decisions) decide(t *event.Trigger) Decision {
+	key := firedKey{t.AlertID, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
+	if dec, ok := d.fired[key]; ok {
+		if dec.NotificationID == 0 {
+			// Fired earlier in this very batch: one notification is enough.
+			return Decision{Verdict: Drop, Reason: "repeated"}
+		}
+		return dec
+	}
+	a := d.alerts[t.AlertID]
+	switch {
+	case a == nil || a.UserID != t.UserID:
+		return Decision{Verdict: Drop, Reason: "unknown"}
+	case a.State != Created:
+		return Decision{Verdict: Drop, Reason: string(a.State)}
+	case a.Revision != t.Revision:
+		return Decision{Verdict: Drop, Reason: "changed"}
+	case a.ExpiresAt != nil && !t.RecordedAt.Before(*a.ExpiresAt):
+		return Decision{Verdict: Drop, Reason: "expired"}
+	case a.Repeat == Every && a.LastFiredAt != nil && t.RecordedAt.Before(a.LastFiredAt.Add(a.Cooldown)):
+		return Decision{Verdict: Drop, Reason: "cooling"}
+	}
+	a.Firings++
+	at := t.RecordedAt
+	a.LastFiredAt = &at
+	if a.Repeat == Once {
+		a.State = Triggered
+	}
+	d.fired[key] = Decision{}
+	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note}
+}
+
+// Record writes the firings whose notifications were stored (ids[i] is that of
+// triggers[i], 0 if it did not fire) and their alerts' states. Idempotent by
+// firings_tick.
+func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time.Time) error {
+	var alerts, offsets, nids []int64
+	var firings, parts []int32
+	var users, symbols, prices, sources, topics []string
+	var times []time.Time
+	changed := make(map[int64]*Alert)
+	for i := range d.triggers {
+		if d.List[i].Verdict != Fire || ids[i] == 0 {
+			continue
+		}
+		t := &d.triggers[i]
+		alerts, firings, users, symbols = append(alerts, t.AlertID), append(firings, int32(d.List[i].Firing)), append(users, string(t.UserID)), append(symbols, t.Symbol)
+		prices, times, sources = append(prices, t.Price.String()), append(times, t.Time), append(sources, t.Source)
+		topics, parts, offsets, nids = append(topics, t.TopicID), append(parts, t.Partition), append(offsets, t.Offset), append(nids, ids[i])
+		changed[t.AlertID] = d.alerts[t.AlertID]
+	}
+	if len(alerts) == 0 {
+		return nil
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(`
+		insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, created_at)
+		select *, $12::timestamptz from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::numeric[], $6::timestamptz[], $7::text[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[])`,
+		alerts, firings, users, symbols, prices, times, sources, topics, parts, offsets, nids, now)
+	var ids2 []int64
+	var states []string
+	var counts []int32
+	var fired []time.Time
+	for id, a := range changed {
+		ids2, states, counts, fired = append(ids2, id), append(states, string(a.State)), append(counts, int32(a.Firings)), append(fired, *a.LastFiredAt)
+	}
+	batch.Queue(`
+		update alerts a set state = k.s, firings = k.f, last_fired_at = k.t, triggered_at = $5, changed = pg_current_xact_id()
+		from unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[]) as k(i, s, f, t) where a.id = k.i`, ids2, states, counts, fired, now)
+	batch.Queue(wake)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("recording %d firings: %w", len(alerts), err)
+	}
+	return nil
+}
+
+// Firing is one firing of an alert, with the tick that met it.
+type Firing struct {
+	Firing         int             `json:"firing"`
+	Symbol         string          `json:"symbol"`
+	Price          decimal.Decimal `json:"price"`
+	Time           time.Time       `json:"time"`
+	Source         string          `json:"source"`
+	Topic          string          `json:"topic"`
+	TopicID        string          `json:"topic_id"`
+	Partition      int32           `json:"partition"`
+	Offset         int64           `json:"offset"`
+	NotificationID int64           `json:"notification_id"`
+	CreatedAt      time.Time       `json:"created_at"`
+}
+
+// Firings reads a page of an alert's firings, newest first; they outlive the
+// alert. ErrNotFound when the user never had such an alert.
+func (s *Store) Firings(ctx context.Context, user event.UserID, id int64, before, limit int) (page []Firing, count int64, more bool, err error) {
+	var owned bool
+	err = s.db.QueryRow(ctx, `select true from alerts where id = $1 and user_id = $2`, id, string(user)).Scan(&owned)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, 0, false, ErrNotFound
+	}
+	if err == nil {
+		err = s.db.QueryRow(ctx, `select count(*) from firings where alert_id = $1`, id).Scan(&count)
+	}
+	if err != nil {
+		return nil, 0, false, fmt.Errorf("counting firings: %w", err)
+	}
+	rows, err := s.db.Query(ctx, `
+		select firing, symbol, price::text, tick_time, source, topic_id::text, partition, place, notification_id, created_at
+		from firings where alert_id = $1 and ($2 = 0 or firing < $2) order by firing desc limit $3`, id, before, limit+1)
+	if err != nil {
+		return nil, 0, false, fmt.Errorf("reading firings: %w", err)
+	}
+	f := Firing{Topic: "ticks"}
+	var price string
+	_, err = pgx.ForEachRow(rows, []any{&f.Firing, &f.Symbol, &price, &f.Time, &f.Source, &f.TopicID, &f.Partition, &f.Offset, &f.NotificationID, &f.CreatedAt}, func() error {
+		var err error
+		f.Price, err = decimal.Parse(price)
+		page = append(page, f)
+		return err
+	})
+	if err != nil {
+		return nil, 0, false, fmt.Errorf("reading firings: %w", err)
+	}
+	if len(page) > limit {
+		return page[:limit], count, true, nil
+	}
+	return page, count, false, nil
+}

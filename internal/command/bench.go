@@ -1,0 +1,4 @@
+package command
+
+// benchCmd is filled in by bench_*.go.
+type benchCmd struct{}

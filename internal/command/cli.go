@@ -1,0 +1,139 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"crier/internal/telemetry"
+)
+
+// Version is what the program says of itself.
+const Version = "0.1.0"
+
+// cli is the whole command line.
+type cli struct {
+	LogLevel  string `env:"CRIER_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogFormat string `env:"CRIER_LOG_FORMAT" default:"text" help:"text or json."`
+	DataDir   string `env:"CRIER_DATA_DIR" default:".crier" help:"Where the embedded parts keep their data; a restart finds it again."`
+
+	Run      runCmd      `cmd:"" default:"withargs" help:"Run every part in one process, on embedded Kafka, Postgres and mail catcher where no others are named (the default)."`
+	Gateway  gatewayCmd  `cmd:"" help:"Run the HTTP part alone."`
+	Monitor  monitorCmd  `cmd:"" help:"Run the price part alone: feeds and the alert matcher."`
+	Consumer consumerCmd `cmd:"" help:"Run the inbox part alone."`
+	Send     sendCmd     `cmd:"" help:"Produce one notification, or many from standard input as JSON lines."`
+	Listen   listenCmd   `cmd:"" help:"Follow a user's stream in the terminal."`
+	Token    tokenCmd    `cmd:"" help:"Mint a token for development."`
+	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
+	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
+	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// Program is one invocation: what it was given, and where it writes. Tests
+// make one as main does.
+type Program struct {
+	Args   []string
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// FailFunc is called at named points of the parts; tests kill the process
+	// there. nil does nothing.
+	FailFunc func(point string)
+	// BenchTarget lets a test run the load against what it has started.
+	ShutdownLimit time.Duration // 0: 10 s, the contract's
+}
+
+// env is what subcommands get.
+type env struct {
+	Program
+	ctx     context.Context
+	log     *slog.Logger
+	dataDir string
+}
+
+// Main runs the program and returns its exit code. It ends when ctx does.
+func Main(ctx context.Context, p Program) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("crier"), kong.Description("Live notifications from Kafka to the browser."),
+		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(code int) { panic(exit(code)) }))
+	if err != nil {
+		fmt.Fprintln(p.Stderr, "crier:", err)
+		return 1
+	}
+	return parseAndRun(ctx, p, parser, &c)
+}
+
+// exit carries kong's wish to end (after --help) out of its parser.
+type exit int
+
+func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (code int) {
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case exit:
+			code = int(e)
+		default:
+			panic(e)
+		}
+	}()
+	parsed, err := parser.Parse(p.Args)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "crier: %v (crier --help lists commands and flags)\n", err)
+		return 2
+	}
+	log, err := telemetry.NewLogger(p.Stderr, c.LogLevel, c.LogFormat)
+	if err != nil {
+		fmt.Fprintln(p.Stderr, "crier:", err)
+		return 2
+	}
+	if p.ShutdownLimit == 0 {
+		p.ShutdownLimit = 10 * time.Second
+	}
+	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir}
+	if err := parsed.Run(e); err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			fmt.Fprintln(p.Stderr, "crier:", line)
+		}
+		var codeErr exitError
+		if errors.As(err, &codeErr) {
+			return int(codeErr)
+		}
+		return 1
+	}
+	return 0
+}
+
+// exitError is a failure with an exit code of its own.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+type versionCmd struct{}
+
+func (versionCmd) Run(e *env) error {
+	fmt.Fprintln(e.Stdout, "crier", Version)
+	return nil
+}
+
+// printf writes to standard output; a closed one is not our failure.
+func (e *env) printf(format string, args ...any) { fmt.Fprintf(e.Stdout, format, args...) }
+
+// isTerminal says whether a writer is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,179 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"crier/consumer"
+	"crier/gateway"
+	"crier/internal/kafka"
+	"crier/internal/postgres"
+	"crier/internal/telemetry"
+	"crier/internal/token"
+	"crier/monitor"
+)
+
+// kafkaFlags say how to reach Kafka.
+type kafkaFlags struct {
+	KafkaBrokers  []string         `env:"CRIER_KAFKA_BROKERS" help:"Bootstrap servers, comma-separated. Empty: the embedded broker."`
+	TopicPrefix   string           `env:"CRIER_TOPIC_PREFIX" help:"Put before every topic and group name."`
+	KafkaTLS      bool             `env:"CRIER_KAFKA_TLS" help:"Speak TLS to Kafka."`
+	KafkaCAFile   string           `env:"CRIER_KAFKA_CA_FILE" help:"Certificate authority of Kafka's certificates, PEM; empty: the system's."`
+	KafkaSASL     string           `env:"CRIER_KAFKA_SASL" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."`
+	KafkaUser     string           `env:"CRIER_KAFKA_USER" help:"SASL user."`
+	KafkaPassword telemetry.Secret `env:"CRIER_KAFKA_PASSWORD" help:"SASL password."`
+}
+
+func (f kafkaFlags) open(log *slog.Logger) (*kafka.Client, error) {
+	return kafka.Open(kafka.Config{Brokers: f.KafkaBrokers, TopicPrefix: f.TopicPrefix, TLS: f.KafkaTLS, CAFile: f.KafkaCAFile,
+		SASL: strings.ToUpper(f.KafkaSASL), User: f.KafkaUser, Password: string(f.KafkaPassword), Log: log})
+}
+
+// topicFlags say how topics are made.
+type topicFlags struct {
+	Partitions     int32         `env:"CRIER_TOPIC_PARTITIONS" default:"6" help:"Partitions of topics that are made; the embedded broker makes one."`
+	Replicas       int16         `env:"CRIER_TOPIC_REPLICAS" default:"-1" help:"Replicas of topics that are made; -1: the cluster's default."`
+	TicksRetention retentionFlag `env:"CRIER_TICKS_RETENTION" default:"24h,1GiB" help:"How long ticks are kept: a duration, a size a partition, or both; alerts' firing is promised within it."`
+}
+
+func (f topicFlags) layout() kafka.Layout {
+	return kafka.Layout{Partitions: f.Partitions, Replicas: f.Replicas, TicksRetention: f.TicksRetention.age, TicksBytes: f.TicksRetention.bytes}
+}
+
+// retentionFlag reads 24h, 1GiB or 24h,1GiB.
+type retentionFlag struct {
+	age   time.Duration
+	bytes int64
+}
+
+// UnmarshalText is called by the flag parser.
+func (r *retentionFlag) UnmarshalText(b []byte) error {
+	r.age, r.bytes = 24*time.Hour, 1<<30
+	for _, part := range strings.FieldsFunc(string(b), func(c rune) bool { return c == ',' || c == ' ' }) {
+		if d, err := time.ParseDuration(part); err == nil && d > 0 {
+			r.age = d
+			continue
+		}
+		n, err := parseSize(part)
+		if err != nil {
+			return fmt.Errorf("must be a duration such as 24h, a size such as 1GiB, or both: %q", part)
+		}
+		r.bytes = n
+	}
+	return nil
+}
+
+func parseSize(s string) (int64, error) {
+	shift := 0
+	for suffix, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			s, shift = rest, bits
+			break
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 || n > 1<<62>>shift {
+		return 0, fmt.Errorf("not a size: %q", s)
+	}
+	return n << shift, nil
+}
+
+// databaseFlags say how to reach Postgres.
+type databaseFlags struct {
+	DatabaseURL telemetry.Secret `env:"CRIER_DATABASE_URL" help:"Postgres URL. Empty: the embedded Postgres."`
+	DatabaseMax int32            `env:"CRIER_DATABASE_MAX_CONNS" default:"16" help:"Connections to Postgres at most."`
+}
+
+func (f databaseFlags) open(ctx context.Context) (*postgres.DB, error) {
+	if f.DatabaseURL == "" {
+		return nil, errors.New("CRIER_DATABASE_URL: is required here, such as postgres://user:password@host:5432/crier")
+	}
+	return postgres.Open(ctx, postgres.Config{URL: string(f.DatabaseURL), MaxConns: f.DatabaseMax})
+}
+
+// userFlags say who the users are and how their tokens are checked.
+type userFlags struct {
+	JWTSecret        telemetry.Secret `env:"CRIER_JWT_SECRET" help:"HS256 secret, at least 32 bytes. Embedded: generated once and kept in the data dir."`
+	JWTPublicKeyFile string           `env:"CRIER_JWT_PUBLIC_KEY_FILE" help:"Public key (PEM) of the identity provider whose tokens are accepted."`
+	JWKSURL          string           `env:"CRIER_JWKS_URL" help:"Address of the identity provider's keys."`
+	Users            string           `env:"CRIER_USERS" help:"own: people sign up here; external: any sub is a user. Default: own, external where one of the two above is set."`
+}
+
+func (f userFlags) external() (bool, error) {
+	switch f.Users {
+	case "own":
+		return false, nil
+	case "external":
+		return true, nil
+	case "":
+		return f.JWTPublicKeyFile != "" || f.JWKSURL != "", nil
+	}
+	return false, fmt.Errorf("CRIER_USERS %q: must be own or external", f.Users)
+}
+
+func (f userFlags) authority(ctx context.Context) (*token.Authority, error) {
+	return token.New(ctx, token.Config{Secret: string(f.JWTSecret), PublicKeyFile: f.JWTPublicKeyFile, JWKSURL: f.JWKSURL})
+}
+
+// gatewayFlags are the HTTP part's.
+type gatewayFlags struct {
+	HTTPAddr       string           `name:"http-addr" env:"CRIER_HTTP_ADDR" default:"127.0.0.1:8080" help:"Gateway listener; port 0 takes a free one."`
+	APIKey         telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key of a service that may send. Embedded: generated once."`
+	AccessTTL      time.Duration    `name:"access-ttl" env:"CRIER_ACCESS_TTL" default:"30m" help:"Life of an access token."`
+	RefreshTTL     time.Duration    `name:"refresh-ttl" env:"CRIER_REFRESH_TTL" default:"720h" help:"Life of a session without use."`
+	AllowedOrigins []string         `env:"CRIER_ALLOWED_ORIGINS" help:"Origins whose pages may use the API and open sockets. Default: the same origin."`
+	TLSCert        string           `name:"tls-cert" env:"CRIER_TLS_CERT" help:"Certificate file, PEM; with the key, TLS and HTTP/2 are served."`
+	TLSKey         string           `name:"tls-key" env:"CRIER_TLS_KEY" help:"Key file of the certificate."`
+	TrustedProxies []string         `env:"CRIER_TRUSTED_PROXIES" help:"Ranges whose X-Forwarded-For is believed."`
+	StreamOutbox   int              `env:"CRIER_STREAM_OUTBOX" default:"262144" help:"Bytes that may wait for one stream."`
+	AlertLimit     int              `env:"CRIER_ALERT_LIMIT" default:"10000" help:"Active alerts a user may have."`
+}
+
+func (f gatewayFlags) config(external bool, symbols []string) gateway.Config {
+	return gateway.Config{Addr: f.HTTPAddr, Version: Version, ExternalUsers: external, APIKey: string(f.APIKey), AccessTTL: f.AccessTTL, RefreshTTL: f.RefreshTTL,
+		AllowedOrigins: f.AllowedOrigins, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
+		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox}
+}
+
+// symbolFlags say what is watched.
+type symbolFlags struct {
+	Symbols []string `env:"CRIER_SYMBOLS" default:"BTCUSDT,ETHUSDT,SOLUSDT,XRPUSDT,DOGEUSDT" help:"Watched symbols."`
+}
+
+// monitorFlags are the price part's.
+type monitorFlags struct {
+	Feeds          string `env:"CRIER_FEEDS" help:"Comma list of binance, simulated, replay:FILE@SPEED, none. Embedded: binance, or simulated where that cannot be reached."`
+	BinanceWSURL   string `name:"binance-ws-url" env:"CRIER_BINANCE_WS_URL" default:"wss://data-stream.binance.vision" help:"Binance's market data streams, or a mirror of them."`
+	BinanceRESTURL string `name:"binance-rest-url" env:"CRIER_BINANCE_REST_URL" default:"https://api.binance.com" help:"Binance's REST interface, or a mirror of it."`
+	SimulatedSeed  uint64 `env:"CRIER_SIMULATED_SEED" help:"Seed of the simulated feed; 0: another one each time."`
+	Instance       string `env:"CRIER_INSTANCE" help:"Name of this monitor among several. Default: the host's name."`
+}
+
+func (f monitorFlags) config(symbols []string, fail func(string)) monitor.Config {
+	if f.Instance == "" {
+		f.Instance, _ = os.Hostname() // without one, the part's default holds
+	}
+	return monitor.Config{Feeds: f.Feeds, Symbols: symbols, BinanceWSURL: f.BinanceWSURL, BinanceRESTURL: f.BinanceRESTURL,
+		SimulatedSeed: f.SimulatedSeed, Instance: f.Instance, FailFunc: fail}
+}
+
+// consumerFlags are the inbox part's.
+type consumerFlags struct {
+	InboxRetention time.Duration `env:"CRIER_INBOX_RETENTION" default:"2160h" help:"How long notifications are kept."`
+	ConsumerBatch  int           `env:"CRIER_CONSUMER_BATCH" default:"500" help:"Records stored in one transaction at most."`
+}
+
+func (f consumerFlags) config(external bool, fail func(string)) consumer.Config {
+	return consumer.Config{Batch: f.ConsumerBatch, ExternalUsers: external, InboxRetention: f.InboxRetention, FailFunc: fail}
+}
+
+// adminFlags are the operator's listener.
+type adminFlags struct {
+	AdminAddr string `env:"CRIER_ADMIN_ADDR" default:"127.0.0.1:8081" help:"Listener of /metrics, /healthz, /readyz and /debug/pprof."`
+}

@@ -1,0 +1,107 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"crier/internal/client"
+	"crier/internal/event"
+	"crier/internal/telemetry"
+	"crier/internal/token"
+)
+
+// listenCmd follows a user's stream over SSE.
+type listenCmd struct {
+	URL       string           `name:"url" env:"CRIER_URL" help:"Base URL of a gateway. Default: the embedded run of this data dir."`
+	User      string           `short:"u" help:"User to follow; a token is minted with CRIER_JWT_SECRET, or the data dir's."`
+	Token     telemetry.Secret `env:"CRIER_TOKEN" help:"A token of the user instead."`
+	JWTSecret telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to mint the token with."`
+	Since     string           `help:"A cursor: everything after it comes first; 0: from the beginning."`
+	Topics    []string         `help:"ticks:SYMBOL, comma-separated."`
+	Count     int              `help:"Stop after so many notifications; 0: never."`
+}
+
+// Run is called by the parser. It prints each event as a JSON line.
+func (c *listenCmd) Run(e *env) error {
+	if c.URL == "" {
+		facts, err := e.readRunFile()
+		if err != nil {
+			return errors.Join(errors.New("--url is not given"), err)
+		}
+		c.URL = facts.HTTP
+	}
+	text := string(c.Token)
+	if text == "" && c.User != "" {
+		var err error
+		if text, err = e.mint(string(c.JWTSecret), event.UserID(c.User), 12*time.Hour); err != nil {
+			return err
+		}
+	}
+	if text == "" && len(c.Topics) == 0 {
+		return errors.New("--user, --token or --topics is required")
+	}
+	cl := client.Client{Base: c.URL, Token: text}
+	left := c.Count
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(e.ctx)
+	defer cancel(nil)
+	err := cl.Stream(ctx, client.StreamOptions{Since: c.Since, Topics: c.Topics, Reconnect: true,
+		OnLost: func(err error) { e.log.Warn("the stream was interrupted", "error", err) }}, func(ev client.Event) {
+		if c.Count > 0 && left == 0 {
+			return
+		}
+		b, _ := json.Marshal(ev) // its data came as JSON
+		e.printf("%s\n", b)
+		if ev.Type == "notification" && c.Count > 0 {
+			if left--; left == 0 {
+				cancel(enough)
+			}
+		}
+	})
+	if errors.Is(err, enough) || e.ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// tokenCmd mints a token.
+type tokenCmd struct {
+	User      string           `short:"u" required:"" help:"User the token speaks for."`
+	TTL       time.Duration    `name:"ttl" default:"12h" help:"How long it is good."`
+	JWTSecret telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to sign with. Default: the data dir's."`
+}
+
+// Run is called by the parser.
+func (c *tokenCmd) Run(e *env) error {
+	text, err := e.mint(string(c.JWTSecret), event.UserID(c.User), c.TTL)
+	if err != nil {
+		return err
+	}
+	e.printf("%s\n", text)
+	return nil
+}
+
+// mint makes a token with a secret, "" being the data dir's.
+func (e *env) mint(secret string, uid event.UserID, ttl time.Duration) (string, error) {
+	var v event.Invalid
+	v.CheckUserID("user", uid)
+	if err := v.Err(); err != nil {
+		return "", err
+	}
+	if secret == "" {
+		keys, err := e.readSecrets()
+		if err != nil {
+			return "", fmt.Errorf("CRIER_JWT_SECRET is not set, and the data dir %s has none: %w", e.dataDir, err)
+		}
+		secret = keys.JWTSecret
+	}
+	a, err := token.New(e.ctx, token.Config{Secret: secret})
+	if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	return a.Mint(token.Identity{UserID: uid, Expires: now.Add(ttl)}, now)
+}

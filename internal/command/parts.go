@@ -1,0 +1,161 @@
+package command
+
+import (
+	"errors"
+	"net/netip"
+
+	"crier/consumer"
+	"crier/gateway"
+	"crier/internal/token"
+	"crier/monitor"
+)
+
+// gatewayCmd runs the HTTP part alone.
+type gatewayCmd struct {
+	kafkaFlags    `embed:""`
+	databaseFlags `embed:""`
+	userFlags     `embed:""`
+	gatewayFlags  `embed:""`
+	symbolFlags   `embed:""`
+	adminFlags    `embed:""`
+}
+
+// Run is called by the parser.
+func (c *gatewayCmd) Run(e *env) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+		if c.APIKey == "" {
+			e.log.Warn("CRIER_API_KEY is not set: only keys from the database may send")
+		}
+		g, err := c.build(h)
+		if err != nil {
+			return err
+		}
+		return h.start("gateway", g)
+	})
+}
+
+func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
+	external, err := c.external()
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := c.authority(h.e.ctx)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.New(c.config(external, c.Symbols), h.db, h.kafka, tokens, h.e.log, h.reg)
+}
+
+// embeddedGateway is the gateway of the run of everything: guests may come, and
+// Swagger has the key filled in where only this machine can reach it.
+func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority) (*gateway.Gateway, error) {
+	cfg := c.config(external, c.Symbols)
+	address, err := netip.ParseAddrPort(c.HTTPAddr)
+	cfg.Embedded = err == nil && address.Addr().IsLoopback()
+	cfg.PrefillKey = cfg.Embedded
+	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)
+}
+
+// monitorCmd runs the price part alone.
+type monitorCmd struct {
+	kafkaFlags    `embed:""`
+	databaseFlags `embed:""`
+	monitorFlags  `embed:""`
+	symbolFlags   `embed:""`
+	adminFlags    `embed:""`
+}
+
+// Run is called by the parser.
+func (c *monitorCmd) Run(e *env) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+		m, err := monitor.New(c.config(c.Symbols, e.FailFunc), h.db, h.kafka, e.log, h.reg)
+		if err != nil {
+			return err
+		}
+		return h.start("monitor", m)
+	})
+}
+
+// consumerCmd runs the inbox part alone.
+type consumerCmd struct {
+	kafkaFlags    `embed:""`
+	databaseFlags `embed:""`
+	consumerFlags `embed:""`
+	userFlags     `embed:""`
+	adminFlags    `embed:""`
+}
+
+// Run is called by the parser.
+func (c *consumerCmd) Run(e *env) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+		external, err := c.external()
+		if err != nil {
+			return err
+		}
+		p, err := consumer.New(c.config(external, e.FailFunc), h.db, h.kafka, e.log, h.reg)
+		if err != nil {
+			return err
+		}
+		return h.start("consumer", p)
+	})
+}
+
+// topicsCmd makes or checks the topics.
+type topicsCmd struct {
+	kafkaFlags `embed:""`
+	topicFlags `embed:""`
+	Check      bool `help:"Only say what is missing; exit code 1 if something is."`
+}
+
+// Run is called by the parser.
+func (c *topicsCmd) Run(e *env) error {
+	if err := e.findKafka(&c.kafkaFlags); err != nil {
+		return err
+	}
+	k, err := c.open(e.log)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if c.Check {
+		if err := k.CheckTopics(e.ctx, allTopics...); err != nil {
+			return err
+		}
+		e.printf("all topics are there\n")
+		return nil
+	}
+	states, err := k.EnsureTopics(e.ctx, c.layout())
+	for _, s := range states {
+		e.printf("%-14s %3d partitions  %s\n", s.Name, s.Partitions, s.Action)
+	}
+	return err
+}
+
+// migrateCmd brings the schema up to date.
+type migrateCmd struct {
+	databaseFlags `embed:""`
+}
+
+// Run is called by the parser.
+func (c *migrateCmd) Run(e *env) error {
+	if c.DatabaseURL == "" {
+		facts, err := e.readRunFile()
+		if err != nil {
+			return errors.Join(errors.New("CRIER_DATABASE_URL is not set, and no embedded Postgres runs here"), err)
+		}
+		c.DatabaseURL = facts.postgresSecret()
+	}
+	db, err := c.open(e.ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	steps, err := db.Migrate(e.ctx)
+	for _, s := range steps {
+		e.printf("%s  %v\n", s.Name, s.Took.Round(1e6))
+	}
+	if err == nil && len(steps) == 0 {
+		e.printf("the schema is up to date\n")
+	}
+	return err
+}

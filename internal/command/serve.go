@@ -1,0 +1,126 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/kafka"
+	"crier/internal/lifecycle"
+	"crier/internal/postgres"
+	"crier/internal/telemetry"
+)
+
+// part is a running part of the program.
+type part interface {
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// host is what parts stand on, and what has been started, to be stopped in the
+// opposite order.
+type host struct {
+	e     *env
+	db    *postgres.DB
+	kafka *kafka.Client
+	reg   *prometheus.Registry
+	admin *telemetry.Admin
+	stack lifecycle.Stack
+	parts []part
+}
+
+// open connects to Postgres and Kafka and opens the admin listener.
+func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags) error {
+	h.reg = telemetry.NewRegistry()
+	h.admin = telemetry.NewAdmin(a.AdminAddr, h.reg, h.e.log)
+	if err := h.admin.Start(h.e.ctx); err != nil {
+		return err
+	}
+	h.stack.Push("admin listener", h.admin.Stop)
+	var err error
+	if h.db, err = d.open(h.e.ctx); err != nil {
+		return err
+	}
+	h.stack.Push("pool", func(context.Context) error { h.db.Close(); return nil })
+	if h.kafka, err = k.open(h.e.log); err != nil {
+		return err
+	}
+	h.stack.Push("Kafka client", func(context.Context) error { h.kafka.Close(); return nil })
+	if err := h.kafka.Ping(h.e.ctx); err != nil {
+		return err
+	}
+	h.admin.Check("postgres", h.db.Ping)
+	h.admin.Check("kafka", h.kafka.Ping)
+	return nil
+}
+
+// start starts a part; it is stopped before all that was started before it.
+func (h *host) start(name string, p part) error {
+	h.parts = append(h.parts, p)
+	h.stack.Push(name, p.Stop)
+	if err := p.Start(h.e.ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// wait returns when the program is told to stop, or a part has failed.
+func (h *host) wait() error {
+	failed := make(chan error, len(h.parts))
+	watch := lifecycle.NewGroup(h.e.ctx)
+	for _, p := range h.parts {
+		watch.Go("watching a part", func(ctx context.Context) error {
+			select {
+			case <-p.Failed():
+				failed <- p.Err()
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}
+	var err error
+	select {
+	case <-h.e.ctx.Done():
+		h.e.log.Info("stopping", "reason", context.Cause(h.e.ctx))
+	case err = <-failed:
+		h.e.log.Error("a part has failed; stopping", "error", err)
+	}
+	_ = watch.Stop(context.WithoutCancel(h.e.ctx)) // they only wait for the context
+	return err
+}
+
+// stop takes everything apart within the promised time.
+func (h *host) stop(err error) error {
+	if h.admin != nil {
+		h.admin.Ready(false)
+	}
+	limit := h.e.ShutdownLimit - h.e.ShutdownLimit/20
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(h.e.ctx), limit, fmt.Errorf("stopping took more than %v", limit))
+	defer cancel()
+	stopErr := h.stack.Stop(ctx)
+	if stopErr != nil {
+		h.e.log.Error("stopping", "error", stopErr)
+	}
+	return errors.Join(err, stopErr)
+}
+
+// serve runs parts alone until the program is told to stop.
+func (e *env) serve(k kafkaFlags, d databaseFlags, a adminFlags, parts func(h *host) error) (err error) {
+	h := &host{e: e}
+	defer func() { err = h.stop(err) }()
+	if err := h.open(k, d, a); err != nil {
+		return err
+	}
+	if err := h.db.CheckSchema(e.ctx); err != nil {
+		return err
+	}
+	if err := parts(h); err != nil {
+		return err
+	}
+	h.admin.Ready(true)
+	return h.wait()
+}

@@ -1,0 +1,93 @@
+package criertest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/embedded"
+)
+
+var postgres shared[*embedded.Postgres]
+
+// Postgres gives the URL of a fresh, empty database in this test binary's one
+// cluster, which does not survive a crash (no fsync). It is dropped at the test's
+// end, with connections that are still open. About 30 ms; the first use about
+// half a second, and a second more when no test ran on this machine before.
+func Postgres(tb testing.TB) string {
+	tb.Helper()
+	p := postgres.get(tb, startPostgres)
+	name := "test_" + strings.ToLower(rand.Text())
+	mustAdminister(tb, p, "CREATE DATABASE "+name)
+	tb.Cleanup(func() { mustAdminister(tb, p, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(p.URL())
+	if err != nil {
+		tb.Fatalf("criertest: reading the cluster's URL: %v", err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// mustAdminister runs one statement outside of any test's context: a database is
+// dropped after its test is over.
+func mustAdminister(tb testing.TB, p *embedded.Postgres, statement string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, p.URL())
+	if err != nil {
+		tb.Fatalf("criertest: connecting to the test cluster: %v", err)
+	}
+	_, err = conn.Exec(ctx, statement)
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		tb.Fatalf("criertest: %s: %v", statement, err)
+	}
+}
+
+func startPostgres() (*embedded.Postgres, error) {
+	template, err := templateDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := serverDir("postgres")
+	if err != nil {
+		return nil, err
+	}
+	p, err := embedded.StartPostgres(context.Background(), embedded.PostgresConfig{
+		DataDir:     filepath.Join(dir, "data"),
+		Addr:        "127.0.0.1:0",
+		Disposable:  true,
+		TemplateDir: template,
+	})
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	atEnd(func(ctx context.Context) error { return errors.Join(p.Stop(ctx), remove()) })
+	return p, nil
+}
+
+// templateDir is where the initialised cluster is kept between runs, for this
+// user only: a folder of that name that somebody else made is not trusted.
+func templateDir() (string, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("crier-test-template-%d", os.Geteuid()))
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return "", fmt.Errorf("making the folder of the cluster template: %w", err)
+	}
+	fi, err := os.Lstat(dir)
+	if err != nil {
+		return "", fmt.Errorf("looking at the folder of the cluster template: %w", err)
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || !fi.IsDir() || int(st.Uid) != os.Geteuid() {
+		return "", fmt.Errorf("%s is not a folder of ours", dir)
+	}
+	return dir, nil
+}

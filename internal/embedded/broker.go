@@ -1,0 +1,156 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// brokerSettings are the embedded broker's settings, by Kafka's names.
+// Topics are only made when asked for (kfake's default), and groups start
+// without an initial rebalance delay (kfake has none).
+var brokerSettings = map[string]string{
+	// The largest topic takes records of 17 MiB; the batch around one is larger.
+	"message.max.bytes": strconv.Itoa(18 << 20),
+	"fetch.max.bytes":   strconv.Itoa(55 << 20), // Kafka's default
+	// Retention deletes whole segments, so a segment is what a topic keeps beyond
+	// its limits; 100 MiB (the default) would be much for a laptop.
+	"log.segment.bytes": strconv.Itoa(32 << 20),
+	// kfake applies retention and compaction only when this is due; its default
+	// of an hour lets 1 GiB of ticks become many.
+	"log.cleaner.backoff.ms": strconv.Itoa(60_000),
+	// A laptop may be off for months; with Kafka's seven days its groups would
+	// come back without their places and read everything again.
+	"offsets.retention.minutes":  strconv.Itoa(5 * 365 * 24 * 60),
+	"default.replication.factor": "1",
+}
+
+// BrokerConfig says where the embedded broker lives.
+type BrokerConfig struct {
+	// DataDir is a folder of the broker's own; it is made when missing.
+	DataDir string
+	// Addr is host:port; port 0 takes a free one. Clients are told the address
+	// that is listened on, so a host that others resolve differently is no use;
+	// an unspecified host is told as 127.0.0.1.
+	Addr string
+	// Logger receives the broker's warnings; nil is silent.
+	Logger *slog.Logger
+	// SyncWrites flushes each batch to the disk before it is acknowledged. Off,
+	// records acknowledged just before a power cut may be lost (not those before
+	// a kill -9, which the kernel keeps), as with Apache Kafka's defaults.
+	SyncWrites bool
+}
+
+// Broker is a Kafka broker of one node in this process, with its data on disk.
+// It owns its listener, its connections and a lock on the data directory; Stop
+// ends them. Methods are safe for concurrent use.
+type Broker struct {
+	cluster *kfake.Cluster
+	addr    string
+	lock    *dirLock
+
+	stop    sync.Once
+	stopped chan struct{}
+	stopErr error
+	wg      sync.WaitGroup
+}
+
+// StartBroker loads the data directory and listens. Errors: *AddrInUseError,
+// *DirInUseError.
+func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("resolving the broker's data directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the broker's data directory: %w", err)
+	}
+	lock, err := lockDir(dir, "kafka")
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{lock: lock, stopped: make(chan struct{})}
+	if err := b.start(ctx, cfg, dir); err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	return b, nil
+}
+
+func (b *Broker) start(ctx context.Context, cfg BrokerConfig, dir string) error {
+	l, err := listen(ctx, "kafka", cfg.Addr)
+	if err != nil {
+		return err
+	}
+	b.addr = dialable(l.Addr().String())
+	advertised, err := net.ResolveTCPAddr("tcp", b.addr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("resolving the broker's address: %w", err), l.Close())
+	}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return guardListener{l, advertised}, nil }),
+		kfake.DataDir(filepath.Join(dir, "log")),
+		kfake.ClusterID("crier"),
+		kfake.DefaultNumPartitions(1),
+		// Short sessions are for tests and for quick take-over; a member may still
+		// ask for a long one.
+		kfake.GroupMinSessionTimeout(500 * time.Millisecond),
+		kfake.BrokerConfigs(brokerSettings),
+		kfake.WithLogger(brokerLogger{orDiscard(cfg.Logger)}),
+	}
+	if cfg.SyncWrites {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	b.cluster, err = kfake.NewCluster(opts...)
+	if err != nil {
+		_ = l.Close() // kfake closed it already
+		return fmt.Errorf("loading the embedded broker from %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Addr is the bootstrap address, host:port.
+func (b *Broker) Addr() string { return b.addr }
+
+// Stop closes the listener and all connections, writes what is not written, and
+// releases the data directory. When ctx ends first, the work goes on and Stop
+// can be called again to wait for it.
+func (b *Broker) Stop(ctx context.Context) error {
+	b.stop.Do(func() {
+		b.wg.Go(func() {
+			defer close(b.stopped)
+			b.cluster.Close()
+			b.stopErr = b.lock.release()
+		})
+	})
+	select {
+	case <-b.stopped:
+		b.wg.Wait()
+		return b.stopErr
+	case <-ctx.Done():
+		return fmt.Errorf("stopping the embedded broker: %w", context.Cause(ctx))
+	}
+}
+
+// brokerLogger passes kfake's errors and warnings on. Its info level has a line
+// for each request.
+type brokerLogger struct{ log *slog.Logger }
+
+// Logf implements kfake.Logger.
+func (l brokerLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		l.log.Error("embedded broker", "message", fmt.Sprintf(format, args...))
+	case kfake.LogLevelWarn:
+		l.log.Warn("embedded broker", "message", fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,82 @@
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+)
+
+var hostile = []string{
+	``, `{}`, `null`, `[]`, `"x"`, `{"user_id":7,"payload":{"text":"hi"}}`, `{"user_id":"7","title":"a\u0000b"}`,
+	`{"user_id":-1}`, `{"user_id":1e3}`, `{"user_ids":[1,1,"2"],"body":"x"}`, "{\"user_id\":\"\xff\"}", `{"user_id":{}}`,
+	`{"symbol":"BTCUSDT","price":"96440.0","time":"2024-12-01T00:00:00Z"}`, `{"symbol":"BTCUSDT","price":1e-7}`, `{"symbol":5}`,
+	`{"alert_id":1,"user_id":"1","symbol":"X","condition":"above","target":"1","price":"2"}`, "{\"user_id\":7,\"payload\":{\n\"a\":1}}",
+}
+
+// Whatever comes in, parsing ends in a value or in an Invalid, and what was
+// accepted can be written and read again on one line.
+func FuzzParseNotification(f *testing.F) {
+	for _, s := range hostile {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := ParseNotification(b)
+		if err != nil {
+			var inv Invalid
+			if !errors.As(err, &inv) || len(inv) == 0 || inv[0].Message == "" {
+				t.Fatalf("%q: %v is not an Invalid", b, err)
+			}
+			return
+		}
+		s := Stored{ID: 1, UserID: n.Recipients()[0], Kind: n.Kind, Title: n.Title, Body: n.Body, URL: n.URL, Payload: n.Payload, Priority: n.Priority}
+		line := s.AppendJSON(nil)
+		if !json.Valid(line) {
+			t.Fatalf("%q became %q, which is not JSON", b, line)
+		}
+		for _, c := range line {
+			if c == '\n' || c == '\r' {
+				t.Fatalf("%q became more than one line: %q", b, line)
+			}
+		}
+	})
+}
+
+func FuzzParseTick(f *testing.F) {
+	for _, s := range hostile {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tick, err := ParseTick(b, time.Unix(1, 0))
+		if err != nil {
+			return
+		}
+		again, err := ParseTick(tick.AppendJSON(nil), time.Time{})
+		if err != nil || again.Price != tick.Price || again.Symbol != tick.Symbol || !again.Time.Equal(tick.Time) {
+			t.Fatalf("%q became %+v and then %+v, %v", b, tick, again, err)
+		}
+	})
+}
+
+func FuzzParseTrigger(f *testing.F) {
+	for _, s := range hostile {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = ParseTrigger(b) })
+}
+
+func FuzzParseCursor(f *testing.F) {
+	for _, s := range []string{"0", "43", "43;news=7", "43;a=1;b=2", ";", "-1", "9223372036854775808", "1;=2", "1;a="} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := ParseCursor(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseCursor(c.String())
+		if err != nil || again.String() != c.String() {
+			t.Fatalf("%q became %q, then %v", s, c, err)
+		}
+	})
+}

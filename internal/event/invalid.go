@@ -1,0 +1,97 @@
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// FieldError says which field of an input broke which rule. Rule is a stable
+// word for programs (required, type, length, …), Message a sentence for people.
+type FieldError struct {
+	Field   string `json:"field"`
+	Rule    string `json:"rule"`
+	Message string `json:"message"`
+}
+
+// Invalid is every fault found in one input; it is returned as an error and
+// matched with errors.As.
+type Invalid []FieldError
+
+func (v Invalid) Error() string {
+	parts := make([]string, len(v))
+	for i, f := range v {
+		parts[i] = f.Field + ": " + f.Message
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Add notes one more fault.
+func (v *Invalid) Add(field, rule, message string) {
+	*v = append(*v, FieldError{Field: field, Rule: rule, Message: message})
+}
+
+// Err is nil when nothing was found.
+func (v Invalid) Err() error {
+	if len(v) == 0 {
+		return nil
+	}
+	return v
+}
+
+// DecodeObject reads one JSON object into v (a pointer to a struct whose
+// fields check themselves), turning every way in which it can fail into an
+// Invalid that names the field. Unknown members are ignored, so that an older
+// Crier accepts what a newer producer says.
+func DecodeObject(data []byte, v any) error {
+	if len(data) == 0 {
+		return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object, but is empty"}}
+	}
+	err := json.Unmarshal(data, v)
+	if err == nil {
+		if i := firstByte(data); i != '{' {
+			return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object"}}
+		}
+		return nil
+	}
+	var inv Invalid
+	var typ *json.UnmarshalTypeError
+	var syn *json.SyntaxError
+	switch {
+	case errors.As(err, &inv):
+		return inv
+	case errors.As(err, &typ):
+		if typ.Field == "" {
+			return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object"}}
+		}
+		return Invalid{{Field: typ.Field, Rule: "type", Message: "must be " + jsonKind(typ.Type.Kind().String()) + ", not " + typ.Value}}
+	case errors.As(err, &syn):
+		return Invalid{{Field: "", Rule: "json", Message: "is not valid JSON: " + syn.Error()}}
+	}
+	return Invalid{{Field: "", Rule: "json", Message: "cannot be read: " + err.Error()}}
+}
+
+func firstByte(b []byte) byte {
+	for _, c := range b {
+		if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+			return c
+		}
+	}
+	return 0
+}
+
+func jsonKind(k string) string {
+	switch {
+	case k == "string":
+		return "a string"
+	case k == "bool":
+		return "true or false"
+	case k == "slice", k == "array":
+		return "an array"
+	case k == "struct", k == "map":
+		return "an object"
+	case strings.HasPrefix(k, "int"), strings.HasPrefix(k, "uint"):
+		return "a whole number"
+	}
+	return "a " + k
+}

@@ -1,0 +1,304 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of a notification, in characters (bytes for the payload). They keep
+// one notification well inside a default Kafka batch of 1 MB and a screen.
+const (
+	MaxPayload        = 64 << 10
+	MaxTitle          = 500
+	MaxBody           = 10_000
+	MaxKind           = 50
+	MaxIdempotencyKey = 255
+	MaxSource         = 100
+	MaxRecipients     = 10_000
+)
+
+// KindMessage is the kind of a notification that names none, KindAlert that of
+// a fired alert.
+const (
+	KindMessage = "message"
+	KindAlert   = "alert"
+)
+
+// Priorities in rising order; the index is what is stored.
+var Priorities = []string{"low", "normal", "high", "urgent"}
+
+// Channels are the ways out that a notification may name.
+var Channels = []string{"inbox", "email", "webhook"}
+
+// Notification is what a producer wants said: a record of topic
+// `notifications`, keyed by user. See Validate for what it must keep.
+type Notification struct {
+	UserID         UserID          `json:"user_id,omitempty"`
+	UserIDs        []UserID        `json:"user_ids,omitempty"`
+	Topic          string          `json:"topic,omitempty"`
+	Everyone       bool            `json:"everyone,omitempty"`
+	Payload        json.RawMessage `json:"payload,omitempty" swaggertype:"object"`
+	Title          string          `json:"title,omitempty"`
+	Body           string          `json:"body,omitempty"`
+	URL            string          `json:"url,omitempty"`
+	Kind           string          `json:"kind,omitempty"`
+	Priority       string          `json:"priority,omitempty"`
+	Channels       []string        `json:"channels,omitempty"`
+	IdempotencyKey string          `json:"idempotency_key,omitempty"`
+	Source         string          `json:"source,omitempty"`
+	DeliverAt      json.RawMessage `json:"deliver_at,omitempty" swaggerignore:"true"`
+	ExpiresAt      json.RawMessage `json:"expires_at,omitempty" swaggerignore:"true"`
+	CollapseKey    string          `json:"collapse_key,omitempty"`
+}
+
+// ParseNotification reads and checks one record of `notifications`. The error
+// is an Invalid.
+func ParseNotification(value []byte) (Notification, error) {
+	var n Notification
+	if !utf8.Valid(value) {
+		return n, Invalid{{Field: "", Rule: "utf8", Message: "must be valid UTF-8"}}
+	}
+	if err := DecodeObject(value, &n); err != nil {
+		return n, err
+	}
+	return n, n.Validate()
+}
+
+// Validate fills in defaults (kind, priority), puts the payload on one line,
+// removes repeated users, and returns every broken rule as an Invalid.
+func (n *Notification) Validate() error {
+	var v Invalid
+	n.validateTarget(&v)
+	n.Payload = compact(n.Payload)
+	if len(n.Payload) > MaxPayload {
+		v.Add("payload", "length", fmt.Sprintf("must be at most %d bytes", MaxPayload))
+	}
+	if len(n.Payload) == 0 && n.Title == "" && n.Body == "" {
+		v.Add("payload", "required", "one of payload, title and body is required")
+	}
+	v.CheckText("title", n.Title, MaxTitle)
+	v.CheckText("body", n.Body, MaxBody)
+	v.CheckURL("url", n.URL)
+	if n.Kind == "" {
+		n.Kind = KindMessage
+	}
+	v.CheckName("kind", n.Kind, MaxKind)
+	if n.Priority == "" {
+		n.Priority = "normal"
+	}
+	if !slices.Contains(Priorities, n.Priority) {
+		v.Add("priority", "enum", "must be low, normal, high or urgent")
+	}
+	for i, c := range n.Channels {
+		if !slices.Contains(Channels, c) {
+			v.Add(fmt.Sprintf("channels[%d]", i), "enum", "must be inbox, email or webhook")
+		}
+	}
+	v.CheckText("idempotency_key", n.IdempotencyKey, MaxIdempotencyKey)
+	v.CheckText("source", n.Source, MaxSource)
+	n.refuseUnbuilt(&v)
+	return v.Err()
+}
+
+func (n *Notification) validateTarget(v *Invalid) {
+	targets := 0
+	for _, given := range []bool{n.UserID != "", len(n.UserIDs) > 0, n.Topic != "", n.Everyone} {
+		if given {
+			targets++
+		}
+	}
+	switch {
+	case targets == 0:
+		v.Add("user_id", "required", "is required")
+	case targets > 1:
+		v.Add("user_id", "one_of", "only one of user_id, user_ids, topic and everyone may be given")
+	case n.UserID != "":
+		v.checkUserID("user_id", n.UserID)
+	}
+	if len(n.UserIDs) > MaxRecipients {
+		v.Add("user_ids", "length", fmt.Sprintf("must be at most %d users", MaxRecipients))
+		return
+	}
+	seen := make(map[UserID]bool, len(n.UserIDs))
+	unique := n.UserIDs[:0]
+	for i, id := range n.UserIDs {
+		v.checkUserID(fmt.Sprintf("user_ids[%d]", i), id)
+		if !seen[id] {
+			seen[id] = true
+			unique = append(unique, id)
+		}
+	}
+	n.UserIDs = unique
+}
+
+// refuseUnbuilt says no to what the contract names and this version cannot yet
+// do, rather than accept it and do something else.
+func (n *Notification) refuseUnbuilt(v *Invalid) {
+	for _, f := range []struct {
+		field string
+		given bool
+	}{
+		{"topic", n.Topic != ""}, {"everyone", n.Everyone}, {"deliver_at", given(n.DeliverAt)},
+		{"expires_at", given(n.ExpiresAt)}, {"collapse_key", n.CollapseKey != ""},
+	} {
+		if f.given {
+			v.Add(f.field, "unsupported", "is not supported by this version")
+		}
+	}
+	for i, c := range n.Channels {
+		if c != "inbox" && slices.Contains(Channels, c) {
+			v.Add(fmt.Sprintf("channels[%d]", i), "unsupported", "this version delivers to the inbox only")
+		}
+	}
+}
+
+func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
+// Recipients are the users it goes to, in the order given.
+func (n *Notification) Recipients() []UserID {
+	if n.UserID != "" {
+		return []UserID{n.UserID}
+	}
+	return n.UserIDs
+}
+
+// ContentHash tells whether two notifications with one idempotency key say the
+// same. It covers what the reader sees, not the key or the sender.
+func (n *Notification) ContentHash() []byte {
+	h := sha256.New()
+	for _, s := range []string{n.Title, n.Body, n.URL, n.Kind, n.Priority, string(n.Payload)} {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return h.Sum(nil)[:16]
+}
+
+// Stored is a notification in its user's inbox: a row there, a record of topic
+// `deliveries`, and what the browser gets.
+type Stored struct {
+	ID         int64 // its place in the user's inbox: 1, 2, 3 …
+	EventID    string
+	UserID     UserID
+	Kind       string
+	Title      string
+	Body       string
+	URL        string
+	Payload    json.RawMessage
+	Priority   string
+	Unread     int // the user's unread count after it arrived
+	CreatedAt  time.Time
+	ReadAt     *time.Time
+	ArchivedAt *time.Time
+}
+
+// AppendJSON appends the form that clients get, on one line.
+func (s *Stored) AppendJSON(b []byte) []byte {
+	b = append(b, `{"id":`...)
+	b = strconv.AppendInt(b, s.ID, 10)
+	b = append(b, `,"event_id":`...)
+	b = appendString(b, s.EventID)
+	b = append(b, `,"user_id":`...)
+	b = appendString(b, string(s.UserID))
+	b = append(b, `,"kind":`...)
+	b = appendString(b, s.Kind)
+	b = append(b, `,"title":`...)
+	b = appendString(b, s.Title)
+	b = append(b, `,"body":`...)
+	b = appendString(b, s.Body)
+	if s.URL != "" {
+		b = append(b, `,"url":`...)
+		b = appendString(b, s.URL)
+	}
+	if len(s.Payload) > 0 {
+		b = append(b, `,"payload":`...)
+		b = append(b, s.Payload...)
+	}
+	b = append(b, `,"priority":`...)
+	b = appendString(b, s.Priority)
+	b = append(b, `,"unread":`...)
+	b = strconv.AppendInt(b, int64(s.Unread), 10)
+	b = append(b, `,"created_at":`...)
+	b = appendTime(b, s.CreatedAt)
+	if s.ReadAt != nil {
+		b = append(b, `,"read_at":`...)
+		b = appendTime(b, *s.ReadAt)
+	}
+	if s.ArchivedAt != nil {
+		b = append(b, `,"archived_at":`...)
+		b = appendTime(b, *s.ArchivedAt)
+	}
+	return append(b, '}')
+}
+
+// MarshalJSON is AppendJSON.
+func (s Stored) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
+
+// Result answers a producer: a record of topic `results`, with the producer's
+// headers echoed. It holds the members of the older protocol too (what was
+// sent, or the error).
+type Result struct {
+	Status    string          `json:"status"` // stored, duplicate or rejected
+	EventID   string          `json:"event_id,omitempty"`
+	ID        int64           `json:"id,omitempty"` // the place in the inbox
+	UserID    UserID          `json:"user_id,omitempty"`
+	Payload   json.RawMessage `json:"payload,omitempty"`
+	Error     string          `json:"error,omitempty"`
+	Code      string          `json:"code,omitempty"`
+	Errors    []FieldError    `json:"errors,omitempty"`
+	Topic     string          `json:"topic"`
+	Partition int32           `json:"partition"`
+	Offset    int64           `json:"offset"`
+}
+
+// Results' statuses.
+const (
+	StatusStored    = "stored"
+	StatusDuplicate = "duplicate"
+	StatusRejected  = "rejected"
+)
+
+// Signal is a hint between gateways: a record of topic `signals`, keyed by user.
+// Losing one costs at most the 30 s until the next check against Postgres.
+type Signal struct {
+	Type    string  `json:"type"` // counts or session_ended
+	UserID  UserID  `json:"user_id"`
+	Session string  `json:"session,omitempty"` // session_ended: empty means all of the user's
+	Counts  *Counts `json:"counts,omitempty"`
+}
+
+// Types of Signal.
+const (
+	SignalCounts       = "counts"
+	SignalSessionEnded = "session_ended"
+)
+
+// Counts are a user's absolute figures. Version grows with every change, so
+// that of two the newer is known.
+type Counts struct {
+	Unread  int   `json:"unread"`
+	Unseen  int   `json:"unseen"`
+	Version int64 `json:"version"`
+}
+
+// EventIDAt is the event id of a record that brought none: the same for the
+// same place, as RFC 9562's version 8 allows.
+func EventIDAt(topicID string, partition int32, offset int64) string {
+	return hashID(fmt.Sprintf("%s/%d/%d", topicID, partition, offset))
+}
+
+// EventIDOf is the event id of a send with an idempotency key: the same for the
+// same sender, key and user.
+func EventIDOf(sender, key string, user UserID) string {
+	return hashID(fmt.Sprintf("%d:%s/%d:%s/%s", len(sender), sender, len(key), key, user))
+}
+
+func hashID(s string) string {
+	h := sha256.Sum256([]byte(s))
+	h[6] = h[6]&0x0f | 0x80
+	h[8] = h[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", h[0:4], h[4:6], h[6:8], h[8:10], h[10:16])
+}

@@ -1,0 +1,321 @@
+// Package inbox keeps each user's notifications: their places (1, 2, 3 …
+// without a hole), their idempotency, pages of them, and the counts.
+//
+// A place is given under the lock of the user's row in `inboxes`, in the
+// transaction that stores the notification. Every write here takes that lock
+// first, in order of user id, so that no two writers wait for each other.
+// Postgres is authoritative for all of it; what is pushed is a copy.
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+	"crier/internal/postgres"
+)
+
+// ErrNotFound is a notification that is not in the user's inbox.
+var ErrNotFound = errors.New("no such notification")
+
+// ErrNoInbox is a user without an inbox.
+var ErrNoInbox = errors.New("no such inbox")
+
+// Store is the inboxes of one database. It is safe for concurrent use.
+type Store struct {
+	db *postgres.DB
+}
+
+// New makes a Store.
+func New(db *postgres.DB) *Store { return &Store{db} }
+
+// Item is one notification for one user, as it came.
+type Item struct {
+	UserID   event.UserID
+	EventID  string
+	Kind     string
+	Title    string
+	Body     string
+	URL      string
+	Payload  []byte
+	Priority string
+	Sender   string // who sent it: with Key it identifies the item
+	Key      string // idempotency key; "" means that Origin identifies it
+	Hash     []byte // of the content, compared when Key was seen before
+	Origin   event.Place
+}
+
+// Outcome is what became of an Item.
+type Outcome struct {
+	Status string // event.StatusStored, StatusDuplicate or StatusRejected
+	// Stored is the notification, new or as it was stored the first time.
+	Stored event.Stored
+	Code   string // why it was rejected: user_not_found or idempotency_key_reused
+	Reason string
+	// Again says that nothing was written: the item was stored before.
+	Again bool
+}
+
+// OpenInboxes makes the inboxes that are missing, empty. Existing ones are
+// left as they are.
+func OpenInboxes(ctx context.Context, tx pgx.Tx, users ...event.UserID) error {
+	ids := sortedIDs(users)
+	_, err := tx.Exec(ctx, `insert into inboxes (user_id) select unnest($1::text[]) on conflict do nothing`, ids)
+	if err != nil {
+		return fmt.Errorf("opening inboxes: %w", err)
+	}
+	return nil
+}
+
+func sortedIDs(users []event.UserID) []string {
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = string(u)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// head is a locked row of `inboxes`.
+type head struct {
+	last           int64
+	unread, unseen int
+	changed        bool
+}
+
+// Put stores items in the order given, within tx. An item that was stored
+// before (the same origin, or the same sender and key with the same content)
+// is answered as it was then. Items of users without an inbox are rejected.
+// now becomes created_at.
+func Put(ctx context.Context, tx pgx.Tx, now time.Time, items []Item) ([]Outcome, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	now = now.UTC().Truncate(time.Microsecond) // as exactly as Postgres keeps it
+	heads, err := lockHeads(ctx, tx, items)
+	if err != nil {
+		return nil, err
+	}
+	known, err := findKnown(ctx, tx, items)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Outcome, len(items))
+	var fresh []int
+	for i := range items {
+		it := &items[i]
+		h := heads[it.UserID]
+		if h == nil {
+			out[i] = Outcome{Status: event.StatusRejected, Code: "user_not_found", Reason: "user_id: no such user"}
+			continue
+		}
+		if o, ok := known.answer(it); ok {
+			out[i] = o
+			continue
+		}
+		h.last++
+		h.unread++
+		h.unseen++
+		h.changed = true
+		out[i] = Outcome{Status: event.StatusStored, Stored: event.Stored{
+			ID: h.last, EventID: it.EventID, UserID: it.UserID, Kind: it.Kind, Title: it.Title, Body: it.Body, URL: it.URL,
+			Payload: it.Payload, Priority: it.Priority, Unread: h.unread, CreatedAt: now,
+		}}
+		known.add(it, out[i].Stored)
+		fresh = append(fresh, i)
+	}
+	if err := insert(ctx, tx, items, out, fresh, heads); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func lockHeads(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*head, error) {
+	users := make([]event.UserID, len(items))
+	for i := range items {
+		users[i] = items[i].UserID
+	}
+	rows, err := tx.Query(ctx, `
+		select user_id, last_id, unread, unseen from inboxes
+		where user_id = any($1::text[]) order by user_id for update`, sortedIDs(users))
+	if err != nil {
+		return nil, fmt.Errorf("locking inboxes: %w", err)
+	}
+	heads := make(map[event.UserID]*head, len(users))
+	var id string
+	var h head
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.last, &h.unread, &h.unseen}, func() error {
+		locked := h
+		heads[event.UserID(id)] = &locked
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("locking inboxes: %w", err)
+	}
+	return heads, nil
+}
+
+type originKey struct {
+	user  event.UserID
+	place event.Place
+}
+
+type senderKey struct {
+	user        event.UserID
+	sender, key string
+}
+
+// knownItem is an item that was stored, with what tells it from others.
+type knownItem struct {
+	stored event.Stored
+	hash   string
+	origin event.Place
+}
+
+type knownItems struct {
+	byOrigin map[originKey]knownItem
+	byKey    map[senderKey]knownItem
+}
+
+func (k *knownItems) add(it *Item, s event.Stored) {
+	ki := knownItem{s, string(it.Hash), it.Origin}
+	k.byOrigin[originKey{it.UserID, it.Origin}] = ki
+	if it.Key != "" {
+		k.byKey[senderKey{it.UserID, it.Sender, it.Key}] = ki
+	}
+}
+
+// answer says what to answer for an item that was seen before. From the same
+// place it is the same record read again, stored as the first time; from
+// another place it is a duplicate, or a misuse of the key.
+func (k *knownItems) answer(it *Item) (Outcome, bool) {
+	if ki, ok := k.byOrigin[originKey{it.UserID, it.Origin}]; ok {
+		return Outcome{Status: event.StatusStored, Stored: ki.stored, Again: true}, true
+	}
+	if it.Key == "" {
+		return Outcome{}, false
+	}
+	ki, ok := k.byKey[senderKey{it.UserID, it.Sender, it.Key}]
+	switch {
+	case !ok:
+		return Outcome{}, false
+	case ki.hash == string(it.Hash):
+		return Outcome{Status: event.StatusDuplicate, Stored: ki.stored, Again: true}, true
+	}
+	return Outcome{
+		Status: event.StatusRejected, Code: "idempotency_key_reused",
+		Reason: fmt.Sprintf("idempotency_key: was used for another notification (id %d) with other content", ki.stored.ID),
+	}, true
+}
+
+const storedColumns = `n.user_id, n.id, n.event_id, n.kind, n.title, n.body, n.url, n.payload, n.priority, n.unread, n.created_at, n.read_at, n.archived_at`
+
+// storedDest are the scan targets of storedColumns.
+func storedDest(s *event.Stored, priority *int16, payload *string) []any {
+	return []any{(*string)(&s.UserID), &s.ID, &s.EventID, &s.Kind, &s.Title, &s.Body, &s.URL, payload, priority, &s.Unread, &s.CreatedAt, &s.ReadAt, &s.ArchivedAt}
+}
+
+func finish(s event.Stored, priority int16, payload string) event.Stored {
+	s.Priority = event.Priorities[priority]
+	s.Payload = nil
+	if payload != "" {
+		s.Payload = []byte(payload)
+	}
+	return s
+}
+
+func findKnown(ctx context.Context, tx pgx.Tx, items []Item) (*knownItems, error) {
+	known := &knownItems{byOrigin: make(map[originKey]knownItem), byKey: make(map[senderKey]knownItem)}
+	n := len(items)
+	users, topics, parts, offsets := make([]string, n), make([]string, n), make([]int32, n), make([]int64, n)
+	var keyUsers, senders, keys []string
+	for i := range items {
+		it := &items[i]
+		users[i], topics[i], parts[i], offsets[i] = string(it.UserID), it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset
+		if it.Key != "" {
+			keyUsers, senders, keys = append(keyUsers, string(it.UserID)), append(senders, it.Sender), append(keys, it.Key)
+		}
+	}
+	var s event.Stored
+	var priority int16
+	var payload string
+	var sender, key *string
+	var hash []byte
+	var ki knownItem
+	scan := func(rows pgx.Rows) error {
+		dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset)
+		_, err := pgx.ForEachRow(rows, dest, func() error {
+			k := ki
+			k.hash = string(hash)
+			k.stored = finish(s, priority, payload)
+			known.byOrigin[originKey{s.UserID, ki.origin}] = k
+			if sender != nil && key != nil {
+				known.byKey[senderKey{s.UserID, *sender, *key}] = k
+			}
+			return nil
+		})
+		return err
+	}
+	const columns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset`
+	batch := &pgx.Batch{}
+	// Index notifications_origin.
+	batch.Queue(`select `+columns+`
+		from unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) as k(u, t, p, o)
+		join notifications n on n.origin_topic = k.t and n.origin_partition = k.p and n.origin_offset = k.o and n.user_id = k.u`,
+		users, topics, parts, offsets).Query(scan)
+	if len(keys) > 0 {
+		// Index notifications_key.
+		batch.Queue(`select `+columns+`
+			from unnest($1::text[], $2::text[], $3::text[]) as k(u, s, i)
+			join notifications n on n.user_id = k.u and n.sender = k.s and n.idempotency_key = k.i`,
+			keyUsers, senders, keys).Query(scan)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("looking for what was stored before: %w", err)
+	}
+	return known, nil
+}
+
+func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh []int, heads map[event.UserID]*head) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	c := newColumns(len(fresh))
+	for _, i := range fresh {
+		c.add(&items[i], &out[i].Stored)
+	}
+	var users []string
+	for u, h := range heads {
+		if h.changed {
+			users = append(users, string(u))
+		}
+	}
+	slices.Sort(users)
+	lasts, unreads, unseens := make([]int64, len(users)), make([]int32, len(users)), make([]int32, len(users))
+	for i, u := range users {
+		h := heads[event.UserID(u)]
+		lasts[i], unreads[i], unseens[i] = h.last, int32(h.unread), int32(h.unseen)
+	}
+	batch := &pgx.Batch{}
+	// Idempotent by notifications_origin and notifications_key; the row locks on
+	// `inboxes` make sure that findKnown saw what they would refuse.
+	batch.Queue(`
+		insert into notifications (user_id, id, event_id, kind, title, body, url, payload, priority, unread, created_at,
+			sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset)
+		select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+			$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[])`,
+		c.args()...)
+	batch.Queue(`
+		update inboxes i set last_id = k.l, unread = k.r, unseen = k.s, version = version + 1
+		from unnest($1::text[], $2::bigint[], $3::int[], $4::int[]) as k(u, l, r, s) where i.user_id = k.u`,
+		users, lasts, unreads, unseens)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("storing notifications: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+)
+
+// Mark is a change of state that a reader makes.
+type Mark string
+
+// The marks. Archiving reads, too; marking something as what it is already
+// changes nothing.
+const (
+	Read      Mark = "read"
+	Unread    Mark = "unread"
+	Archive   Mark = "archive"
+	Unarchive Mark = "unarchive"
+)
+
+// markSQL changes rows and says, of those that it changed from unread to read
+// or back, how many there were, and how many of them were not yet seen.
+// $1 user, $2 ids (null: all), $3 now, $4 seen_to. Primary key.
+var markSQL = map[Mark]string{
+	Read: `update notifications n set read_at = $3 where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is null
+		returning -1, n.id > $4`,
+	Unread: `update notifications n set read_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is not null and $3::timestamptz is not null
+		returning 1, n.id > $4`,
+	Archive: `update notifications n set archived_at = $3, read_at = coalesce(n.read_at, $3)
+		from notifications o where o.user_id = n.user_id and o.id = n.id
+		and n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is null
+		returning case when o.read_at is null then -1 else 0 end, n.id > $4`,
+	Unarchive: `update notifications n set archived_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is not null and $3::timestamptz is not null
+		returning 0, n.id > $4`,
+}
+
+// Mark changes the state of the user's notifications with these ids (nil: of
+// all) and returns the counts after it. ErrNotFound: one id was given that is
+// not in the inbox.
+func (s *Store) Mark(ctx context.Context, user event.UserID, mark Mark, ids []int64, now time.Time) (event.Counts, error) {
+	var counts event.Counts
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		var seenTo int64
+		var err error
+		counts, seenTo, err = lockCounts(ctx, tx, user)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 1 {
+			var there bool
+			if err := tx.QueryRow(ctx, `select exists (select from notifications where user_id = $1 and id = $2)`, string(user), ids[0]).Scan(&there); err != nil {
+				return err
+			}
+			if !there {
+				return ErrNotFound
+			}
+		}
+		rows, err := tx.Query(ctx, markSQL[mark], string(user), ids, now, seenTo)
+		if err != nil {
+			return err
+		}
+		var delta, touched int
+		var by int
+		var unseen bool
+		_, err = pgx.ForEachRow(rows, []any{&by, &unseen}, func() error {
+			touched++
+			delta += by
+			if unseen && by < 0 && counts.Unseen > 0 {
+				counts.Unseen--
+			}
+			return nil
+		})
+		if err != nil || touched == 0 {
+			return err
+		}
+		counts.Unread = max(0, counts.Unread+delta)
+		return saveCounts(ctx, tx, user, &counts)
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoInbox) {
+		return counts, fmt.Errorf("marking notifications %s: %w", mark, err)
+	}
+	return counts, err
+}
+
+// Seen says that the user has looked at the list: nothing is unseen any more.
+func (s *Store) Seen(ctx context.Context, user event.UserID) (event.Counts, error) {
+	var counts event.Counts
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		var err error
+		counts, _, err = lockCounts(ctx, tx, user)
+		if err != nil || counts.Unseen == 0 {
+			return err
+		}
+		counts.Unseen = 0
+		if _, err := tx.Exec(ctx, `update inboxes set seen_to = last_id where user_id = $1`, string(user)); err != nil {
+			return err
+		}
+		return saveCounts(ctx, tx, user, &counts)
+	})
+	if err != nil && !errors.Is(err, ErrNoInbox) {
+		return counts, fmt.Errorf("marking an inbox seen: %w", err)
+	}
+	return counts, err
+}
+
+func lockCounts(ctx context.Context, tx pgx.Tx, user event.UserID) (c event.Counts, seenTo int64, err error) {
+	err = tx.QueryRow(ctx, `select unread, unseen, version, seen_to from inboxes where user_id = $1 for update`, string(user)).
+		Scan(&c.Unread, &c.Unseen, &c.Version, &seenTo)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNoInbox
+	}
+	return c, seenTo, err
+}
+
+func saveCounts(ctx context.Context, tx pgx.Tx, user event.UserID, c *event.Counts) error {
+	c.Version++
+	_, err := tx.Exec(ctx, `update inboxes set unread = $2, unseen = $3, version = $4 where user_id = $1`, string(user), c.Unread, c.Unseen, c.Version)
+	return err
+}

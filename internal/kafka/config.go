@@ -1,0 +1,100 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+// Config says how to reach Kafka.
+type Config struct {
+	Brokers     []string // bootstrap servers, host:port
+	TopicPrefix string   // put before every topic and group name
+	TLS         bool
+	CAFile      string // PEM; empty: the system's roots
+	SASL        string // "", PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	User        string
+	Password    string
+	Log         *slog.Logger
+}
+
+// ClientID is what brokers see in their logs and quotas.
+const ClientID = "crier"
+
+// options are what all clients share.
+func (c Config) options() ([]kgo.Opt, error) {
+	if len(c.Brokers) == 0 {
+		return nil, errors.New("no Kafka brokers: set CRIER_KAFKA_BROKERS")
+	}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(ClientID),
+		// A topic that is made, or grown, while we run is noticed within this.
+		kgo.MetadataMaxAge(30 * time.Second),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.DialTimeout(5 * time.Second),
+		kgo.RetryTimeout(30 * time.Second),
+	}
+	if c.Log != nil {
+		opts = append(opts, kgo.WithLogger(logger{c.Log}))
+	}
+	if c.TLS {
+		conf := &tls.Config{MinVersion: tls.VersionTLS12}
+		if c.CAFile != "" {
+			pem, err := os.ReadFile(c.CAFile)
+			if err != nil {
+				return nil, fmt.Errorf("reading Kafka's certificate authority: %w", err)
+			}
+			conf.RootCAs = x509.NewCertPool()
+			if !conf.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, fmt.Errorf("reading Kafka's certificate authority: no certificate in %s", c.CAFile)
+			}
+		}
+		opts = append(opts, kgo.DialTLSConfig(conf))
+	}
+	mechanism, err := c.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	if mechanism != nil {
+		opts = append(opts, kgo.SASL(mechanism))
+	}
+	return opts, nil
+}
+
+func (c Config) mechanism() (sasl.Mechanism, error) {
+	switch c.SASL {
+	case "":
+		return nil, nil
+	case "PLAIN":
+		return plain.Auth{User: c.User, Pass: c.Password}.AsMechanism(), nil
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: c.User, Pass: c.Password}.AsSha256Mechanism(), nil
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: c.User, Pass: c.Password}.AsSha512Mechanism(), nil
+	}
+	return nil, fmt.Errorf("CRIER_KAFKA_SASL %q: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL)
+}
+
+// logger passes what the library finds worth a warning.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	at := slog.LevelWarn
+	if level == kgo.LogLevelError {
+		at = slog.LevelError
+	}
+	l.log.Log(context.Background(), at, "kafka: "+msg, kv...)
+}

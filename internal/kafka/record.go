@@ -1,0 +1,111 @@
+package kafka
+
+import (
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"crier/internal/event"
+)
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is a record read from, or to be written to, a topic. What was read
+// must not be written to.
+type Record struct {
+	Topic     string // without the prefix
+	TopicID   string // UUID text; set on what was read
+	Partition int32
+	Offset    int64
+	Time      time.Time // the record's timestamp; zero on writing: now
+	Key       []byte
+	Value     []byte
+	Headers   []Header
+	Marker    bool // the end of a transaction, not a record (see GroupConfig)
+}
+
+// Place is where the record stands.
+func (r *Record) Place() event.Place {
+	return event.Place{TopicID: r.TopicID, Partition: r.Partition, Offset: r.Offset}
+}
+
+// Header is the value of the last header of that name, "" if there is none.
+func (r *Record) Header(key string) string {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == key {
+			return string(r.Headers[i].Value)
+		}
+	}
+	return ""
+}
+
+func (c *Client) fromKgo(k *kgo.Record, topic, id string) Record {
+	r := Record{Topic: topic, TopicID: id, Partition: k.Partition, Offset: k.Offset, Time: k.Timestamp, Key: k.Key, Value: k.Value, Marker: k.Attrs.IsControl()}
+	if len(k.Headers) > 0 {
+		r.Headers = make([]Header, len(k.Headers))
+		for i, h := range k.Headers {
+			r.Headers[i] = Header(h)
+		}
+	}
+	return r
+}
+
+func (c *Client) toKgo(r *Record) *kgo.Record {
+	k := &kgo.Record{Topic: c.cfg.TopicPrefix + r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Time}
+	if len(r.Headers) > 0 {
+		k.Headers = make([]kgo.RecordHeader, len(r.Headers))
+		for i, h := range r.Headers {
+			k.Headers[i] = kgo.RecordHeader(h)
+		}
+	}
+	return k
+}
+
+func (c *Client) bare(topic string) string { return strings.TrimPrefix(topic, c.cfg.TopicPrefix) }
+
+func uuidText(id [16]byte) string {
+	var b [36]byte
+	hex.Encode(b[0:8], id[0:4])
+	hex.Encode(b[9:13], id[4:6])
+	hex.Encode(b[14:18], id[6:8])
+	hex.Encode(b[19:23], id[8:10])
+	hex.Encode(b[24:36], id[10:16])
+	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	return string(b[:])
+}
+
+// Partition is the partition of a key as the Java client and franz-go choose
+// it: murmur2, made positive, modulo the number of partitions.
+func Partition(key []byte, partitions int32) int32 {
+	return int32(murmur2(key)&0x7fffffff) % partitions
+}
+
+// murmur2 is Austin Appleby's MurmurHash2 with the seed that Kafka's Java
+// client uses (org.apache.kafka.common.utils.Utils.murmur2).
+func murmur2(b []byte) uint32 {
+	const m, r = 0x5bd1e995, 24
+	h := uint32(0x9747b28c) ^ uint32(len(b))
+	for ; len(b) >= 4; b = b[4:] {
+		k := (uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24) * m
+		k ^= k >> r
+		h = h*m ^ k*m
+	}
+	switch len(b) {
+	case 3:
+		h ^= uint32(b[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(b[1]) << 8
+		fallthrough
+	case 1:
+		h = (h ^ uint32(b[0])) * m
+	}
+	h = (h ^ h>>13) * m
+	return h ^ h>>15
+}

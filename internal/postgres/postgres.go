@@ -1,0 +1,215 @@
+// Package postgres opens the pool, brings the schema up to date, runs
+// transactions that hand back what is to be done after the commit, listens for
+// notifications, and classifies errors by SQLSTATE.
+//
+// Queries stand in the domain packages, where they are used.
+package postgres
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"crier/internal/lifecycle"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// DB is the pool. It is safe for concurrent use.
+type DB struct {
+	*pgxpool.Pool
+}
+
+// Config says how to reach Postgres.
+type Config struct {
+	URL      string
+	MaxConns int32 // 0: 10
+}
+
+// Open makes a pool and waits, as long as ctx lives, until Postgres answers.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		// pgx redacts the password in this error.
+		return nil, fmt.Errorf("reading CRIER_DATABASE_URL: %w", err)
+	}
+	pc.MaxConns = 10
+	if cfg.MaxConns > 0 {
+		pc.MaxConns = cfg.MaxConns
+	}
+	pc.ConnConfig.RuntimeParams["application_name"] = "crier"
+	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("making a pool: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("reaching Postgres at %s:%d: %w", pc.ConnConfig.Host, pc.ConnConfig.Port, err)
+	}
+	return &DB{pool}, nil
+}
+
+// Step is one migration that was run.
+type Step struct {
+	Name string
+	Took time.Duration
+}
+
+// Migrate brings the schema up to date. Several processes may call it at once:
+// an advisory lock lets one of them do it.
+func (db *DB) Migrate(ctx context.Context) ([]Step, error) {
+	p, closeFunc, err := db.provider()
+	if err != nil {
+		return nil, err
+	}
+	defer closeFunc()
+	results, err := p.Up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrating: %w", err)
+	}
+	steps := make([]Step, len(results))
+	for i, r := range results {
+		steps[i] = Step{r.Source.Path, r.Duration}
+	}
+	return steps, nil
+}
+
+// CheckSchema is an error when the schema is not the one this program needs.
+func (db *DB) CheckSchema(ctx context.Context) error {
+	p, closeFunc, err := db.provider()
+	if err != nil {
+		return err
+	}
+	defer closeFunc()
+	pending, err := p.HasPending(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the schema's version: %w", err)
+	}
+	if pending {
+		return errors.New("the database's schema is older than this program (crier migrate brings it up to date)")
+	}
+	return nil
+}
+
+func (db *DB) provider() (*goose.Provider, func(), error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the embedded migrations: %w", err)
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the migrations' lock: %w", err)
+	}
+	std := stdlib.OpenDBFromPool(db.Pool)
+	p, err := goose.NewProvider(goose.DialectPostgres, std, files, goose.WithSessionLocker(locker))
+	if err != nil {
+		std.Close()
+		return nil, nil, fmt.Errorf("preparing migrations: %w", err)
+	}
+	return p, func() { std.Close() }, nil
+}
+
+// Tx runs fn in a transaction and commits it. What Postgres could not
+// serialise, or a deadlock, is tried again up to five times, so fn must do
+// nothing but queries; what is to be done afterwards it returns through its
+// closure.
+func (db *DB) Tx(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	var wait lifecycle.Backoff
+	wait.Min, wait.Max = 5*time.Millisecond, 200*time.Millisecond
+	for try := 0; ; try++ {
+		err := pgx.BeginFunc(ctx, db.Pool, fn)
+		if err == nil || try == 4 || !Serialization(err) {
+			return err
+		}
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Listen calls fn with the payload of each notification on a channel, and once
+// with "" whenever the connection is made (again): whatever was said before may
+// have been missed. It returns when ctx ends.
+func (db *DB) Listen(ctx context.Context, log *slog.Logger, channel string, fn func(payload string)) error {
+	var wait lifecycle.Backoff
+	for {
+		err := db.listenOnce(ctx, channel, func(payload string) { wait.Reset(); fn(payload) })
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		log.Warn("listening to Postgres was interrupted", "channel", channel, "error", err)
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (db *DB) listenOnce(ctx context.Context, channel string, fn func(string)) error {
+	// A connection of its own: it is never idle, so it must not take a place in
+	// the pool.
+	conn, err := pgx.ConnectConfig(ctx, db.Config().ConnConfig)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer func() {
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(bye)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	fn("")
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return fmt.Errorf("waiting: %w", err)
+		}
+		fn(n.Payload)
+	}
+}
+
+func sqlState(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// UniqueViolation is the name of the unique index that a write broke, or "".
+func UniqueViolation(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "23505" {
+		return pg.ConstraintName
+	}
+	return ""
+}
+
+// Serialization says that the transaction lost against another one and may be
+// tried again: serialization_failure or deadlock_detected.
+func Serialization(err error) bool {
+	s := sqlState(err)
+	return s == "40001" || s == "40P01"
+}
+
+// DataFault says that the data itself is refused (SQLSTATE classes 22 data
+// exception, 23 integrity constraint, 54 program limit exceeded): the same
+// statement would fail again.
+func DataFault(err error) bool {
+	s := sqlState(err)
+	return len(s) == 5 && (s[:2] == "22" || s[:2] == "23" || s[:2] == "54")
+}

@@ -1,0 +1,160 @@
+// Package problem is the one catalogue of what Crier answers when it says no:
+// for each code its HTTP status, its title, whether trying again helps, and
+// the form in which it is written (RFC 9457 problem+json). docs/errors.md lists
+// the same codes; a test compares the two.
+//
+// Everything that is not a *Problem or an event.Invalid is answered as
+// `internal`, and its cause goes to the log only.
+package problem
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"crier/internal/event"
+)
+
+// Code is a stable word that programs may match.
+type Code string
+
+// The catalogue.
+const (
+	InvalidInput     Code = "invalid_input"
+	InvalidJSON      Code = "invalid_json"
+	TooLarge         Code = "too_large"
+	Unauthorized     Code = "unauthorized"
+	TokenExpired     Code = "token_expired"
+	InvalidLogin     Code = "invalid_login"
+	RefreshReused    Code = "refresh_reused"
+	Forbidden        Code = "forbidden"
+	BadOrigin        Code = "bad_origin"
+	NotFound         Code = "not_found"
+	UserNotFound     Code = "user_not_found"
+	MethodNotAllowed Code = "method_not_allowed"
+	UsernameTaken    Code = "username_taken"
+	EmailTaken       Code = "email_taken"
+	Conflict         Code = "conflict"
+	KeyReused        Code = "idempotency_key_reused"
+	TooMany          Code = "too_many_requests"
+	LimitReached     Code = "limit_reached"
+	Unavailable      Code = "unavailable"
+	Draining         Code = "draining"
+	Internal         Code = "internal"
+)
+
+// Entry describes one code.
+type Entry struct {
+	Status int
+	Title  string
+	Retry  string // what the client should do
+}
+
+// Catalogue is every code with its meaning.
+var Catalogue = map[Code]Entry{
+	InvalidInput:     {http.StatusBadRequest, "Some fields break a rule", "correct the fields named in errors"},
+	InvalidJSON:      {http.StatusBadRequest, "The body cannot be read", "send one JSON object"},
+	TooLarge:         {http.StatusRequestEntityTooLarge, "The body is too large", "send less"},
+	Unauthorized:     {http.StatusUnauthorized, "Sign in first", "send a token, a session cookie or an API key"},
+	TokenExpired:     {http.StatusUnauthorized, "The token has expired", "refresh it"},
+	InvalidLogin:     {http.StatusUnauthorized, "Wrong name or password", "correct them"},
+	RefreshReused:    {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
+	Forbidden:        {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
+	BadOrigin:        {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
+	NotFound:         {http.StatusNotFound, "No such thing", "check the address"},
+	UserNotFound:     {http.StatusNotFound, "No such user", "check the user id"},
+	MethodNotAllowed: {http.StatusMethodNotAllowed, "Not with this method", "see the Allow header"},
+	UsernameTaken:    {http.StatusConflict, "This username is taken", "choose another"},
+	EmailTaken:       {http.StatusConflict, "This email address is taken", "choose another, or sign in"},
+	Conflict:         {http.StatusConflict, "Not in the present state", "read it again first"},
+	KeyReused:        {http.StatusUnprocessableEntity, "This Idempotency-Key was used for something else", "use a new key"},
+	TooMany:          {http.StatusTooManyRequests, "Too many tries", "wait for Retry-After seconds"},
+	LimitReached:     {http.StatusConflict, "A limit of this account is reached", "delete some first"},
+	Unavailable:      {http.StatusServiceUnavailable, "A part that this needs is away", "try again; nothing was accepted"},
+	Draining:         {http.StatusServiceUnavailable, "This gateway is going away", "try again: another one answers"},
+	Internal:         {http.StatusInternalServerError, "Something went wrong here", "try again; tell the operator the time"},
+}
+
+// Problem is one answer that says no. It is an error; handlers return it and
+// Write puts it on the wire.
+type Problem struct {
+	Code       Code
+	Detail     string
+	Errors     []event.FieldError
+	RetryAfter time.Duration // 0: no Retry-After header
+	Cause      error         // for the log only
+}
+
+// New makes a problem with a sentence for people.
+func New(code Code, detail string) *Problem { return &Problem{Code: code, Detail: detail} }
+
+// Wrap makes a problem whose cause goes to the log and not to the client.
+func Wrap(code Code, detail string, cause error) *Problem {
+	return &Problem{Code: code, Detail: detail, Cause: cause}
+}
+
+func (p *Problem) Error() string {
+	s := string(p.Code) + ": " + p.Detail
+	if p.Cause != nil {
+		s += ": " + p.Cause.Error()
+	}
+	return s
+}
+
+func (p *Problem) Unwrap() error { return p.Cause }
+
+// Of is the problem that an error stands for.
+func Of(err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	var inv event.Invalid
+	if errors.As(err, &inv) {
+		code := InvalidInput
+		for _, f := range inv {
+			if f.Rule == "json" || f.Rule == "utf8" && f.Field == "" {
+				code = InvalidJSON
+			}
+		}
+		return &Problem{Code: code, Detail: inv.Error(), Errors: inv}
+	}
+	return &Problem{Code: Internal, Detail: "The cause is in the log.", Cause: err}
+}
+
+// body is the wire form, RFC 9457 section 3.
+type body struct {
+	Type   string             `json:"type"`
+	Title  string             `json:"title"`
+	Status int                `json:"status"`
+	Code   Code               `json:"code"`
+	Detail string             `json:"detail,omitempty"`
+	Errors []event.FieldError `json:"errors,omitempty"`
+}
+
+// Write answers with the problem an error stands for; what is the server's own
+// fault is logged with its cause.
+func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	p := Of(err)
+	entry := Catalogue[p.Code]
+	if entry.Status >= 500 && r.Context().Err() == nil {
+		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", p.Code, "error", p.Error())
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((p.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if entry.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="crier"`) // RFC 9110 section 11.6.1
+	}
+	w.WriteHeader(entry.Status)
+	_ = json.NewEncoder(w).Encode(body{
+		Type: "/docs/errors#" + string(p.Code), Title: entry.Title, Status: entry.Status,
+		Code: p.Code, Detail: p.Detail, Errors: p.Errors,
+	})
+}

@@ -1,0 +1,157 @@
+package token
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const secret = "0123456789abcdef0123456789abcdef"
+
+func authority(t *testing.T, cfg Config) *Authority {
+	t.Helper()
+	a, err := New(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestMintedTokenReadsBack(t *testing.T) {
+	a := authority(t, Config{Secret: secret})
+	now := time.Now()
+	text, err := a.Mint(Identity{UserID: "7", Session: "s", Username: "ann", Email: "a@example.org", Expires: now.Add(time.Minute)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := a.Check(text)
+	if err != nil || id.UserID != "7" || id.Session != "s" || id.Username != "ann" || id.Email != "a@example.org" {
+		t.Errorf("got %+v, %v", id, err)
+	}
+	raw := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(text, raw); err != nil {
+		t.Fatal(err)
+	}
+	if raw["user_id"] != 7.0 || raw["sub"] != "7" || raw["jti"] == "" || raw["iat"] == nil {
+		t.Errorf("claims %v", raw)
+	}
+}
+
+// Whatever is wrong with a token, it is refused; a changed algorithm most of all.
+func TestCheckRefuses(t *testing.T) {
+	a := authority(t, Config{Secret: secret})
+	now := time.Now()
+	good := jwt.MapClaims{"sub": "7", "exp": now.Add(time.Hour).Unix()}
+	sign := func(m jwt.SigningMethod, key any, c jwt.MapClaims) string {
+		text, err := jwt.NewWithClaims(m, c).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for name, c := range map[string]struct {
+		text string
+		want error
+	}{
+		"empty":       {"", ErrInvalid},
+		"garbage":     {"a.b.c", ErrInvalid},
+		"other key":   {sign(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good), ErrInvalid},
+		"none":        {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good), ErrInvalid},
+		"HS512":       {sign(jwt.SigningMethodHS512, []byte(secret), good), ErrInvalid},
+		"expired":     {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7", "exp": now.Add(-time.Hour).Unix()}), ErrExpired},
+		"no expiry":   {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7"}), ErrInvalid},
+		"no subject":  {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"exp": now.Add(time.Hour).Unix()}), ErrInvalid},
+		"not yet":     {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7", "exp": now.Add(time.Hour).Unix(), "nbf": now.Add(time.Minute).Unix()}), ErrInvalid},
+		"odd subject": {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "a\nb", "exp": now.Add(time.Hour).Unix()}), ErrInvalid},
+	} {
+		if _, err := a.Check(c.text); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+func TestOutsideKeys(t *testing.T) {
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jwt.MapClaims{"sub": "auth0|abc", "exp": time.Now().Add(time.Hour).Unix()}
+	for _, k := range []struct {
+		method  jwt.SigningMethod
+		private any
+		public  any
+	}{{jwt.SigningMethodEdDSA, ed, ed.Public()}, {jwt.SigningMethodES256, ec, &ec.PublicKey}, {jwt.SigningMethodRS256, rs, &rs.PublicKey}} {
+		der, err := x509.MarshalPKIXPublicKey(k.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+		path := filepath.Join(t.TempDir(), "key.pem")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a := authority(t, Config{PublicKeyFile: path})
+		signed, err := jwt.NewWithClaims(k.method, c).SignedString(k.private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := a.Check(signed); err != nil || id.UserID != "auth0|abc" {
+			t.Errorf("%s: got %+v, %v", k.method.Alg(), id, err)
+		}
+		// The public key as an HMAC secret is the classic forgery.
+		forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Check(forged); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: a token forged with the public key: %v", k.method.Alg(), err)
+		}
+		if _, err := a.Mint(Identity{UserID: "7"}, time.Now()); err == nil {
+			t.Error("minted without a secret")
+		}
+	}
+}
+
+func TestShortSecretIsRefused(t *testing.T) {
+	if _, err := New(context.Background(), Config{Secret: "short"}); err == nil || !strings.Contains(err.Error(), "CRIER_JWT_SECRET") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := New(context.Background(), Config{}); err == nil {
+		t.Error("an authority without keys")
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	a, err := New(context.Background(), Config{Secret: secret})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("a.b.c")
+	f.Add("eyJhbGciOiJub25lIn0.eyJzdWIiOiI3In0.")
+	f.Fuzz(func(t *testing.T, s string) {
+		if _, err := a.Check(s); err == nil {
+			t.Fatalf("%q was accepted", s)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+	"crier/internal/postgres"
+)
+
+// Errors of accounts.
+var (
+	ErrUsernameTaken = errors.New("this username is taken")
+	ErrEmailTaken    = errors.New("this email address is taken")
+	ErrNotFound      = errors.New("no such user")
+)
+
+// Limits of an account, in characters.
+const (
+	MaxUsername = 150
+	MaxEmail    = 254 // RFC 5321 section 4.5.3.1.3, less the angle brackets
+)
+
+// Account is a person who signed up here.
+type Account struct {
+	ID           int64
+	Username     string
+	Email        string
+	PasswordHash string
+	CreatedAt    time.Time
+}
+
+// UserID is the account's id as it is used everywhere else.
+func (a Account) UserID() event.UserID { return event.UserID(strconv.FormatInt(a.ID, 10)) }
+
+// Store is the accounts, sessions, tickets and keys of one database. It is safe
+// for concurrent use.
+type Store struct {
+	db *postgres.DB
+}
+
+// New makes a Store.
+func New(db *postgres.DB) *Store { return &Store{db} }
+
+// CheckUsername notes which rule a new username breaks.
+func CheckUsername(v *event.Invalid, field, name string) {
+	if name == "" {
+		v.Add(field, "required", "is required")
+		return
+	}
+	if len([]rune(name)) > MaxUsername {
+		v.Add(field, "length", fmt.Sprintf("must be at most %d characters", MaxUsername))
+	}
+	for _, r := range name {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r > 0x7f && r != 0xfffd
+		if !letter && !strings.ContainsRune("@.+-_", r) {
+			v.Add(field, "characters", "must be of letters, digits and @ . + - _")
+			return
+		}
+	}
+}
+
+// CheckEmail notes an address that no mail could be sent to.
+func CheckEmail(v *event.Invalid, field, address string) {
+	if address == "" {
+		return
+	}
+	parsed, err := mail.ParseAddress(address)
+	if err != nil || parsed.Address != address || len(address) > MaxEmail {
+		v.Add(field, "email", "must be an email address such as ann@example.org")
+		return
+	}
+	v.CheckText(field, address, MaxEmail)
+}
+
+// Create stores an account within tx and gives it its id.
+func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, error) {
+	var email *string
+	if a.Email != "" {
+		email = &a.Email
+	}
+	a.CreatedAt = now
+	err := tx.QueryRow(ctx, `insert into users (username, email, password_hash, created_at) values ($1, $2, $3, $4) returning id`,
+		a.Username, email, a.PasswordHash, now).Scan(&a.ID)
+	switch postgres.UniqueViolation(err) {
+	case "users_username":
+		return a, ErrUsernameTaken
+	case "users_email":
+		return a, ErrEmailTaken
+	}
+	if err != nil {
+		return a, fmt.Errorf("creating an account: %w", err)
+	}
+	return a, nil
+}
+
+const accountColumns = `id, username, coalesce(email, ''), password_hash, created_at`
+
+func scanAccount(r pgx.Row) (Account, error) {
+	var a Account
+	err := r.Scan(&a.ID, &a.Username, &a.Email, &a.PasswordHash, &a.CreatedAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return a, ErrNotFound
+	}
+	if err != nil {
+		return a, fmt.Errorf("reading an account: %w", err)
+	}
+	return a, nil
+}
+
+// ByLogin finds an account by its username, else by its email address, in any
+// case.
+func (s *Store) ByLogin(ctx context.Context, name string) (Account, error) {
+	return scanAccount(s.db.QueryRow(ctx, `
+		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1)
+		order by lower(username) = lower($1) desc limit 1`, name))
+}
+
+// ByID finds an account by its id's decimal text.
+func (s *Store) ByID(ctx context.Context, id event.UserID) (Account, error) {
+	n, err := strconv.ParseInt(string(id), 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != string(id) {
+		return Account{}, ErrNotFound
+	}
+	return scanAccount(s.db.QueryRow(ctx, `select `+accountColumns+` from users where id = $1`, n))
+}
+
+// Missing returns which of the users have no account.
+func (s *Store) Missing(ctx context.Context, ids []event.UserID) ([]event.UserID, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = string(id)
+	}
+	rows, err := s.db.Query(ctx, `select k.u from unnest($1::text[]) as k(u) where not exists (select from inboxes i where i.user_id = k.u)`, texts)
+	if err != nil {
+		return nil, fmt.Errorf("looking for users: %w", err)
+	}
+	missing, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (event.UserID, error) {
+		var u string
+		err := r.Scan(&u)
+		return event.UserID(u), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for users: %w", err)
+	}
+	return missing, nil
+}
+
+// SetPassword replaces an account's password hash.
+func (s *Store) SetPassword(ctx context.Context, id int64, hash string) error {
+	if _, err := s.db.Exec(ctx, `update users set password_hash = $2 where id = $1`, id, hash); err != nil {
+		return fmt.Errorf("setting a password: %w", err)
+	}
+	return nil
+}
+
+// Note remembers a fact about this installation; Noted reads it, "" if there is none.
+func (s *Store) Note(ctx context.Context, name, value string) error {
+	_, err := s.db.Exec(ctx, `insert into installation (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value`, name, value)
+	if err != nil {
+		return fmt.Errorf("noting %s: %w", name, err)
+	}
+	return nil
+}
+
+// Noted reads what Note remembered.
+func (s *Store) Noted(ctx context.Context, name string) (string, error) {
+	var value string
+	err := s.db.QueryRow(ctx, `select value from installation where name = $1`, name).Scan(&value)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("reading the note %s: %w", name, err)
+	}
+	return value, nil
+}

@@ -1,0 +1,225 @@
+package user
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+)
+
+// Errors of sessions and their secrets.
+var (
+	ErrNoSession     = errors.New("no such session, or it has ended")
+	ErrRefresh       = errors.New("no such refresh token, or its session has ended")
+	ErrRefreshReused = errors.New("this refresh token was used before; its session is ended")
+	ErrTicket        = errors.New("no such ticket: it was used, or has expired")
+)
+
+// Session is one sign-in.
+type Session struct {
+	ID        string       `json:"id"`
+	UserID    event.UserID `json:"user_id"`
+	UserAgent string       `json:"user_agent"`
+	CreatedAt time.Time    `json:"created_at"`
+	ExpiresAt time.Time    `json:"expires_at"`
+	Current   bool         `json:"current"`
+}
+
+// secret makes a random token and the hash it is stored as.
+func secret() (text string, hash []byte) {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails, see its document
+	text = base64.RawURLEncoding.EncodeToString(b)
+	return text, hashSecret(text)
+}
+
+func hashSecret(text string) []byte {
+	h := sha256.Sum256([]byte(text))
+	return h[:]
+}
+
+// StartSession begins a session and returns its id and first refresh token.
+func (s *Store) StartSession(ctx context.Context, user event.UserID, agent string, now time.Time, ttl time.Duration) (id, refresh string, err error) {
+	refresh, hash := secret()
+	if len(agent) > 300 {
+		agent = agent[:300]
+	}
+	err = s.db.QueryRow(ctx, `
+		with s as (insert into sessions (id, user_id, user_agent, created_at, expires_at) values (gen_random_uuid(), $1, $2, $3, $4) returning id)
+		, r as (insert into refresh_tokens (hash, session_id) select $5, id from s)
+		select id::text from s`, string(user), event.CleanText(agent), now, now.Add(ttl), hash).Scan(&id)
+	if err != nil {
+		return "", "", fmt.Errorf("starting a session: %w", err)
+	}
+	return id, refresh, nil
+}
+
+// Refresh exchanges a refresh token for the next one of its session, whose end
+// moves on by ttl. A token used twice ends the session: one of the two users
+// of it is a thief.
+func (s *Store) Refresh(ctx context.Context, refresh string, now time.Time, ttl time.Duration) (user event.UserID, session, next string, err error) {
+	next, hash := secret()
+	reused := false
+	err = s.db.Tx(ctx, func(tx pgx.Tx) error {
+		var used, ended *time.Time
+		var expires time.Time
+		err := tx.QueryRow(ctx, `
+			select s.user_id, s.id::text, r.used_at, s.ended_at, s.expires_at
+			from refresh_tokens r join sessions s on s.id = r.session_id where r.hash = $1 for update`, hashSecret(refresh)).
+			Scan((*string)(&user), &session, &used, &ended, &expires)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && (ended != nil || !expires.After(now)) {
+			return ErrRefresh
+		}
+		if err != nil {
+			return err
+		}
+		if used != nil {
+			reused = true
+			_, err := tx.Exec(ctx, `update sessions set ended_at = $2 where id = $1::uuid`, session, now)
+			return err
+		}
+		batch := &pgx.Batch{}
+		batch.Queue(`update refresh_tokens set used_at = $2 where hash = $1`, hashSecret(refresh), now)
+		batch.Queue(`insert into refresh_tokens (hash, session_id) values ($1, $2::uuid)`, hash, session)
+		batch.Queue(`update sessions set expires_at = $2 where id = $1::uuid`, session, now.Add(ttl))
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	switch {
+	case errors.Is(err, ErrRefresh):
+		return "", "", "", err
+	case err != nil:
+		return "", "", "", fmt.Errorf("refreshing a session: %w", err)
+	case reused:
+		return user, session, "", ErrRefreshReused
+	}
+	return user, session, next, nil
+}
+
+// Live says whether a session goes on.
+func (s *Store) Live(ctx context.Context, session string, now time.Time) (bool, error) {
+	if !event.IsUUID(session) {
+		return false, nil
+	}
+	var live bool
+	err := s.db.QueryRow(ctx, `select ended_at is null and expires_at > $2 from sessions where id = $1::uuid`, session, now).Scan(&live)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up a session: %w", err)
+	}
+	return live, nil
+}
+
+// Ended returns which of the sessions have ended.
+func (s *Store) Ended(ctx context.Context, sessions []string, now time.Time) ([]string, error) {
+	rows, err := s.db.Query(ctx, `
+		select k.s::text from unnest($1::uuid[]) as k(s)
+		where not exists (select from sessions where id = k.s and ended_at is null and expires_at > $2)`, sessions, now)
+	if err != nil {
+		return nil, fmt.Errorf("looking up %d sessions: %w", len(sessions), err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// End ends one session of a user, or with session "" all of them.
+func (s *Store) End(ctx context.Context, user event.UserID, session string, now time.Time) error {
+	tag, err := s.db.Exec(ctx, `
+		update sessions set ended_at = $3 where user_id = $1 and ended_at is null and ($2 = '' or id::text = $2)`, string(user), session, now)
+	if err != nil {
+		return fmt.Errorf("ending sessions: %w", err)
+	}
+	if session != "" && tag.RowsAffected() == 0 {
+		return ErrNoSession
+	}
+	return nil
+}
+
+// Sessions lists a user's live sessions, newest first.
+func (s *Store) Sessions(ctx context.Context, user event.UserID, now time.Time) ([]Session, error) {
+	rows, err := s.db.Query(ctx, `
+		select id::text, user_id, user_agent, created_at, expires_at from sessions
+		where user_id = $1 and ended_at is null and expires_at > $2 order by created_at desc limit 100`, string(user), now)
+	if err != nil {
+		return nil, fmt.Errorf("listing sessions: %w", err)
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (Session, error) {
+		var x Session
+		err := r.Scan(&x.ID, (*string)(&x.UserID), &x.UserAgent, &x.CreatedAt, &x.ExpiresAt)
+		return x, err
+	})
+}
+
+// Ticket is what a stream ticket stands for.
+type Ticket struct {
+	UserID    event.UserID
+	Session   string // "" where the token had none
+	TokenEnds time.Time
+}
+
+// TicketTTL is how long a ticket can be used.
+const TicketTTL = 30 * time.Second
+
+// MakeTicket makes a ticket that opens one stream.
+func (s *Store) MakeTicket(ctx context.Context, t Ticket, now time.Time) (string, error) {
+	text, hash := secret()
+	var session *string
+	if t.Session != "" {
+		session = &t.Session
+	}
+	_, err := s.db.Exec(ctx, `insert into stream_tickets (hash, user_id, session_id, token_ends, expires_at) values ($1, $2, $3::uuid, $4, $5)`,
+		hash, string(t.UserID), session, t.TokenEnds, now.Add(TicketTTL))
+	if err != nil {
+		return "", fmt.Errorf("making a ticket: %w", err)
+	}
+	return text, nil
+}
+
+// UseTicket uses up a ticket, on whichever gateway it is shown first.
+func (s *Store) UseTicket(ctx context.Context, text string, now time.Time) (Ticket, error) {
+	var t Ticket
+	var session *string
+	var expires time.Time
+	err := s.db.QueryRow(ctx, `delete from stream_tickets where hash = $1 returning user_id, session_id::text, token_ends, expires_at`, hashSecret(text)).
+		Scan((*string)(&t.UserID), &session, &t.TokenEnds, &expires)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && !expires.After(now) {
+		return t, ErrTicket
+	}
+	if err != nil {
+		return t, fmt.Errorf("using a ticket: %w", err)
+	}
+	if session != nil {
+		t.Session = *session
+	}
+	return t, nil
+}
+
+// KeyOwner is whose API key this is, "" for nobody's.
+func (s *Store) KeyOwner(ctx context.Context, key string) (string, error) {
+	var owner string
+	err := s.db.QueryRow(ctx, `select owner from api_keys where hash = $1 and revoked_at is null`, hashSecret(key)).Scan(&owner)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("looking up an API key: %w", err)
+	}
+	return owner, nil
+}
+
+// Sweep removes what has expired: tickets, sessions that ended a month ago,
+// and answers to idempotent sends after 24 h.
+func (s *Store) Sweep(ctx context.Context, now time.Time) error {
+	batch := &pgx.Batch{}
+	batch.Queue(`delete from stream_tickets where expires_at < $1`, now)
+	batch.Queue(`delete from sessions where expires_at < $1 or ended_at < $1`, now.AddDate(0, -1, 0))
+	batch.Queue(`delete from idempotent_sends where created_at < $1`, now.Add(-IdempotencyTTL))
+	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("sweeping expired sessions, tickets and answers: %w", err)
+	}
+	return nil
+}

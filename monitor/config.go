@@ -1,0 +1,47 @@
+package monitor
+
+import (
+	"errors"
+	"strings"
+)
+
+// Config is what an operator may change.
+type Config struct {
+	Feeds          string // a list as feed.Parse reads it, or Auto
+	Symbols        []string
+	BinanceWSURL   string
+	BinanceRESTURL string
+	SimulatedSeed  uint64
+	// Instance tells running monitors apart in Kafka's transactions.
+	Instance string
+	// FailFunc is called at named points; tests kill the process there. nil
+	// does nothing.
+	FailFunc func(point string)
+}
+
+// Auto stands for binance, or the simulation where that cannot be reached and
+// this installation has never held live ticks.
+const Auto = "auto"
+
+// Names of the consumer groups.
+const (
+	MatcherGroup = "crier-matcher"
+	MoverGroup   = "crier-mover"
+)
+
+func (c *Config) normalise() error {
+	if c.FailFunc == nil {
+		c.FailFunc = func(string) {}
+	}
+	if c.Instance == "" {
+		c.Instance = "1"
+	}
+	var errs []error
+	if strings.TrimSpace(c.Feeds) == "" {
+		errs = append(errs, errors.New("CRIER_FEEDS: is required here: binance, simulated, replay:FILE[@SPEED] or none"))
+	}
+	if len(c.Symbols) == 0 {
+		errs = append(errs, errors.New("CRIER_SYMBOLS: must name at least one symbol"))
+	}
+	return errors.Join(errs...)
+}

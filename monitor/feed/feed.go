@@ -1,0 +1,103 @@
+// Package feed reads market prices from where they are made and hands them on
+// as ticks: live exchanges, a recorded file, or a simulation. A feed owns its
+// connections, reconnects by itself, and keeps the order of each symbol.
+package feed
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"crier/internal/event"
+)
+
+// Feed is a source of ticks.
+type Feed interface {
+	// Name is what its ticks carry as their source.
+	Name() string
+	// Run emits ticks until ctx ends or the feed has no more (a file's end),
+	// which is no error. emit blocks while Kafka is behind, and its error ends
+	// the run; it is called by one goroutine at a time.
+	Run(ctx context.Context, emit func(event.Tick) error) error
+}
+
+// Kinds of sources, as people are told.
+const (
+	Live      = "live"
+	Simulated = "simulated"
+	Replay    = "replay"
+	External  = "external" // some producer's own ticks
+)
+
+// KindOf tells what kind of source a tick's source is.
+func KindOf(source string) string {
+	switch {
+	case source == "binance" || source == "coinbase" || source == "kraken":
+		return Live
+	case source == SimulatedName:
+		return Simulated
+	case strings.HasPrefix(source, replayPrefix):
+		return Replay
+	}
+	return External
+}
+
+// Config is what feeds need to know.
+type Config struct {
+	Symbols        []string
+	BinanceWSURL   string
+	BinanceRESTURL string
+	SimulatedSeed  uint64 // 0: another one each time
+	// ResumeFunc tells the id of the last tick of a source and symbol that is in
+	// `ticks`, "" if there is none: a replay goes on behind it.
+	ResumeFunc func(ctx context.Context, source, symbol string) (string, error)
+	Log        *slog.Logger
+}
+
+// Parse makes the feeds of a list such as binance,replay:trades.csv@10. none
+// stands for no feed at all.
+func Parse(list string, cfg Config) ([]Feed, error) {
+	var feeds []Feed
+	for _, spec := range strings.Split(list, ",") {
+		spec = strings.TrimSpace(spec)
+		switch {
+		case spec == "none" || spec == "":
+		case spec == "binance":
+			feeds = append(feeds, NewBinance(cfg))
+		case spec == SimulatedName:
+			feeds = append(feeds, NewSimulated(cfg.Symbols, cfg.SimulatedSeed))
+		case strings.HasPrefix(spec, replayPrefix):
+			f, err := parseReplay(spec, cfg)
+			if err != nil {
+				return nil, err
+			}
+			feeds = append(feeds, f)
+		case spec == "coinbase" || spec == "kraken":
+			return nil, fmt.Errorf("CRIER_FEEDS: %s is not supported by this version", spec)
+		default:
+			return nil, fmt.Errorf("CRIER_FEEDS: %q: must be binance, simulated, replay:FILE[@SPEED] or none", spec)
+		}
+	}
+	return feeds, nil
+}
+
+func parseReplay(spec string, cfg Config) (Feed, error) {
+	path, speedText, found := strings.TrimPrefix(spec, replayPrefix), "1", false
+	if i := strings.LastIndexByte(path, '@'); i >= 0 {
+		path, speedText, found = path[:i], path[i+1:], true
+	}
+	speed := 0.0
+	if speedText != "max" {
+		var err error
+		speed, err = strconv.ParseFloat(speedText, 64)
+		if err != nil || !(speed > 0 && speed <= 1e9) {
+			return nil, fmt.Errorf("CRIER_FEEDS: %q: the speed after @ must be a positive number or max", spec)
+		}
+	}
+	if path == "" {
+		return nil, fmt.Errorf("CRIER_FEEDS: %q: the file is missing (found @: %t)", spec, found)
+	}
+	return &ReplayFeed{Path: path, Speed: speed, resume: cfg.ResumeFunc, log: cfg.Log}, nil
+}

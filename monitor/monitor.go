@@ -1,0 +1,217 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/alert"
+	"crier/internal/event"
+	"crier/internal/kafka"
+	"crier/internal/lifecycle"
+	"crier/internal/postgres"
+	"crier/internal/price"
+	"crier/internal/user"
+	"crier/monitor/feed"
+)
+
+// Monitor is the running part. It owns the feeds' goroutines, the matcher's
+// loop, its listener to changes, and the mover's loop.
+type Monitor struct {
+	cfg     Config
+	db      *postgres.DB
+	kafka   *kafka.Client
+	alerts  *alert.Store
+	prices  *price.Store
+	notes   *user.Store
+	log     *slog.Logger
+	metrics *metrics
+
+	matcher    *matcher
+	mover      *kafka.Mover
+	feeds      *lifecycle.Group // stopped first
+	goroutines *lifecycle.Group
+}
+
+// New checks the configuration; it does no I/O.
+func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg prometheus.Registerer) (*Monitor, error) {
+	if err := cfg.normalise(); err != nil {
+		return nil, err
+	}
+	return &Monitor{cfg: cfg, db: db, kafka: k, alerts: alert.New(db, 0), prices: price.New(db), notes: user.New(db),
+		log: log.With("part", "monitor"), metrics: newMetrics(reg)}, nil
+}
+
+// Start begins to match, then to feed.
+func (m *Monitor) Start(ctx context.Context) error {
+	if err := m.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Triggers, kafka.DeadLetters); err != nil {
+		return fmt.Errorf("starting the monitor: %w", err)
+	}
+	life := context.WithoutCancel(ctx)
+	m.goroutines, m.feeds = lifecycle.NewGroup(life), lifecycle.NewGroup(life)
+	if err := m.startMatcher(); err != nil {
+		return err
+	}
+	if err := m.startMover(ctx); err != nil {
+		return err
+	}
+	if err := m.startFeeds(ctx); err != nil {
+		return err
+	}
+	m.log.Info("monitor started", "group", MatcherGroup, "feeds", m.cfg.Feeds, "symbols", m.cfg.Symbols)
+	return nil
+}
+
+func (m *Monitor) startMatcher() error {
+	m.matcher = &matcher{kafka: m.kafka, alerts: m.alerts, prices: m.prices, log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
+		partitions: make(map[int32]*assigned), wake: func() {}}
+	var err error
+	m.matcher.group, err = m.kafka.Group(kafka.GroupConfig{
+		Name: MatcherGroup, Topics: []string{kafka.Ticks}, Markers: true,
+		StartAt: m.matcher.assign, Revoked: m.matcher.revoke,
+	})
+	if err != nil {
+		return fmt.Errorf("starting the matcher: %w", err)
+	}
+	m.goroutines.Go("matcher", m.matcher.run)
+	m.goroutines.Go("matcher's listener", func(ctx context.Context) error {
+		err := m.db.Listen(ctx, m.log, alert.Channel, func(string) { m.matcher.alertsChanged() })
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	return nil
+}
+
+// startMover runs only where ticks can be misplaced.
+func (m *Monitor) startMover(ctx context.Context) error {
+	n, err := m.kafka.Partitions(ctx, kafka.Ticks)
+	if err != nil {
+		return fmt.Errorf("starting the mover: %w", err)
+	}
+	if n == 1 {
+		return nil
+	}
+	m.mover, err = m.kafka.Mover(kafka.MoverConfig{
+		Group: MoverGroup, Topic: kafka.Ticks, TransactionalID: MoverGroup + "-" + m.cfg.Instance,
+		KeyFunc: func(r kafka.Record) (string, bool) {
+			t, err := event.ParseTick(r.Value, r.Time)
+			return t.Symbol, err == nil
+		},
+		Moved: func(n int) {
+			m.metrics.moved.Add(float64(n))
+			m.log.Info("ticks were moved to their symbol's partition", "count", n)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("starting the mover: %w", err)
+	}
+	m.goroutines.Go("mover", func(ctx context.Context) error {
+		var wait lifecycle.Backoff
+		for ctx.Err() == nil {
+			if err := m.mover.Step(ctx); err != nil && ctx.Err() == nil {
+				m.log.Error("moving misplaced ticks", "error", err)
+				_ = wait.Wait(ctx)
+				continue
+			}
+			wait.Reset()
+		}
+		return nil
+	})
+	return nil
+}
+
+// autoWait is how long the exchange may take before the simulation stands in.
+const autoWait = 5 * time.Second
+
+// liveNote remembers that this installation has held live ticks: then
+// invented ones must never be mixed in.
+const liveNote = "live_ticks"
+
+func (m *Monitor) startFeeds(ctx context.Context) error {
+	cfg := feed.Config{
+		Symbols: m.cfg.Symbols, BinanceWSURL: m.cfg.BinanceWSURL, BinanceRESTURL: m.cfg.BinanceRESTURL, SimulatedSeed: m.cfg.SimulatedSeed,
+		ResumeFunc: m.lastProduced, Log: m.log,
+	}
+	list := m.cfg.Feeds
+	if list == Auto {
+		var err error
+		if list, err = m.choose(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	feeds, err := feed.Parse(list, cfg)
+	if err != nil {
+		return err
+	}
+	for _, f := range feeds {
+		m.feeds.Go("feed "+f.Name(), func(ctx context.Context) error { return m.feed(ctx, f) })
+	}
+	return nil
+}
+
+func (m *Monitor) choose(ctx context.Context, cfg feed.Config) (string, error) {
+	wait, cancel := context.WithTimeout(ctx, autoWait)
+	defer cancel()
+	err := feed.NewBinance(cfg).Reachable(wait)
+	if err == nil {
+		return "binance", nil
+	}
+	live, noteErr := m.notes.Noted(ctx, liveNote)
+	if noteErr != nil {
+		return "", noteErr
+	}
+	if live != "" {
+		m.log.Warn("Binance cannot be reached; this installation holds live ticks, so no prices are invented: waiting for it", "error", err)
+		return "binance", nil
+	}
+	m.log.Warn("PRICES ARE SIMULATED: Binance could not be reached within 5 s (set CRIER_FEEDS=binance to wait for it)", "error", err)
+	return feed.SimulatedName, nil
+}
+
+// feed runs one feed, and runs it again after a failure.
+func (m *Monitor) feed(ctx context.Context, f feed.Feed) error {
+	var wait lifecycle.Backoff
+	for {
+		out := &tickWriter{m: m, ctx: ctx, live: feed.KindOf(f.Name()) == feed.Live}
+		err := f.Run(ctx, out.emit)
+		if flushErr := out.flush(ctx); err == nil {
+			err = flushErr
+		}
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		m.log.Error("a feed failed and is started again", "source", f.Name(), "error", err)
+		if wait.Wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// Failed is closed when the part has ended by itself; Err says why.
+func (m *Monitor) Failed() <-chan struct{} { return m.goroutines.Context().Done() }
+
+// Err is why the part has ended by itself.
+func (m *Monitor) Err() error { return m.goroutines.Err() }
+
+// Stop ends the feeds, waits until their ticks are acknowledged, then ends the
+// matcher, which commits where it stands, and the mover.
+func (m *Monitor) Stop(ctx context.Context) error {
+	if m.goroutines == nil {
+		return nil
+	}
+	feedsErr := m.feeds.Stop(ctx)
+	err := m.goroutines.Stop(ctx)
+	m.matcher.close(ctx)
+	if m.mover != nil {
+		m.mover.Close()
+	}
+	if err == nil {
+		err = feedsErr
+	}
+	return err
+}

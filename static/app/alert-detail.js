@@ -1,0 +1,116 @@
+// One alert in full: its sentence, its place in Kafka from which it holds, and
+// the tick behind each of its firings.
+
+import { alertSentence, repeatText } from './alert-words.js';
+import { alerts } from './alert-store.js';
+import { api } from './api.js';
+import { h, icon } from './dom.js';
+import { failedPanel, skeleton } from './feedback.js';
+import { clearProblem, field, showProblem, whileBusy } from './form.js';
+import { exactText, priceText, typedPrice } from './format.js';
+import { on } from './state.js';
+import { sayFailed } from './toast.js';
+
+/** Shows alert `id` in `root` until the signal ends. */
+export async function showAlert(root, id, signal, { left, again }) {
+  root.replaceChildren(skeleton(2));
+  let alert;
+  try {
+    alert = alerts.find(id) ?? await alerts.one(id);
+  } catch (error) {
+    if (signal.aborted) return;
+    root.replaceChildren(error.status === 404
+      ? h('div', { class: 'panel' }, h('h2', {}, `No alert ${id}`), h('p', {}, 'You have none with that number.'), h('a', { class: 'button', href: '/alerts' }, 'Back to the alerts'))
+      : failedPanel('The alert could not be loaded.', error, () => showAlert(root, id, signal, { left, again })));
+    return;
+  }
+  if (signal.aborted) return;
+  const firings = h('section', { class: 'firings', 'data-testid': 'firings' });
+  const head = h('div', { class: 'detail-head' });
+  const describe = () => {
+    head.replaceChildren(...headOf(alert, { left, again }));
+    loadFirings(firings, alert, signal);
+  };
+  on('alert-changed', (changed) => { if (changed.id === id) { alert = changed; describe(); } }, signal);
+  describe();
+  root.replaceChildren(h('article', { class: 'detail', 'data-testid': 'alert-detail', 'data-id': id }, h('a', { class: 'back', href: '/alerts' }, icon('back'), 'Close'), head, firings));
+}
+
+function headOf(alert, { left, again }) {
+  const edit = editor(alert);
+  const turn = (state) => alerts.change(alert.id, { state }).catch((error) => sayFailed('Nothing was changed.', error));
+  const actions = h('div', { class: 'actions' },
+    alert.state === 'created' && h('button', { type: 'button', 'data-testid': 'alert-pause', onclick: () => turn('paused') }, icon('pause'), 'Pause'),
+    alert.state === 'paused' && h('button', { type: 'button', 'data-testid': 'alert-resume', onclick: () => turn('created') }, icon('play'), 'Resume'),
+    ['created', 'paused'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-edit', onclick: () => edit.open() }, 'Edit'),
+    alert.state === 'triggered' && h('button', { type: 'button', 'data-testid': 'alert-again', onclick: () => turn('created') }, icon('play'), 'Set again'),
+    alert.state === 'expired' && h('button', { type: 'button', onclick: () => again(alert) }, 'Write it again'),
+    h('button', { type: 'button', 'data-testid': 'alert-delete', onclick: () => { alerts.remove(alert); left(); } }, icon('delete'), 'Delete'));
+  return [
+    h('h2', {}, `When ${alertSentence(alert)}`),
+    alert.note && h('p', { class: 'full' }, alert.note),
+    actions,
+    edit.node,
+    h('dl', { class: 'facts' },
+      fact('Number', alert.id), fact('State', alert.state), fact('Repeat', repeatText(alert)),
+      alert.email ? fact('Email', alert.email) : '',
+      fact('Set', exactText(alert.created_at)), alert.triggered_at ? fact('Triggered', exactText(alert.triggered_at)) : '',
+      alert.place ? fact('Holds from', h('code', {}, `ticks[${alert.place.partition}]@${alert.place.offset}`)) : ''),
+  ].filter(Boolean);
+}
+
+function editor(alert) {
+  const target = h('input', { id: 'edit-target', value: priceText(alert.target), inputmode: 'decimal', autocomplete: 'off', 'data-testid': 'edit-target' });
+  const note = h('input', { id: 'edit-note', value: alert.note ?? '', maxlength: '200', 'data-testid': 'edit-note' });
+  const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
+  const save = h('button', { class: 'primary', 'data-testid': 'edit-save' }, 'Save');
+  const controls = { target, note };
+  const node = h('form', {
+    class: 'card', hidden: true, novalidate: true,
+    onsubmit: (event) => {
+      event.preventDefault();
+      whileBusy(save, async () => {
+        clearProblem(controls, summary);
+        const price = typedPrice(target.value);
+        const changes = {
+          ...(price !== alert.target ? { target: price ?? target.value } : {}),
+          ...(note.value.trim() !== (alert.note ?? '') ? { note: note.value.trim() } : {}),
+        };
+        try {
+          if (Object.keys(changes).length > 0) await alerts.change(alert.id, changes);
+          else node.hidden = true;
+        } catch (error) {
+          showProblem(error, controls, summary);
+        }
+      });
+    },
+  },
+  field('Target', target), field('Note', note), summary,
+  h('div', { class: 'actions' }, save, h('button', { type: 'button', onclick: () => { node.hidden = true; } }, 'Cancel')));
+  return { node, open: () => { node.hidden = false; target.focus(); target.select(); } };
+}
+
+async function loadFirings(root, alert, signal) {
+  if (alert.firings === 0) {
+    root.replaceChildren(h('h3', {}, 'Firings'), h('p', { class: 'hint' }, 'None yet. Each firing will stand here with the tick that met it and its place in Kafka.'));
+    return;
+  }
+  try {
+    const { results } = await api('GET', `/alerts/${alert.id}/firings`);
+    if (signal.aborted) return;
+    root.replaceChildren(h('h3', {}, 'Firings'), h('ol', { class: 'firing-list' }, results.map(firingLine)));
+  } catch (error) {
+    if (signal.aborted) return;
+    root.replaceChildren(h('h3', {}, 'Firings'), h('p', { class: 'problem' }, `${error.message} `, h('button', { type: 'button', class: 'link', onclick: () => loadFirings(root, alert, signal) }, 'Try again')));
+  }
+}
+
+function firingLine(firing) {
+  return h('li', { 'data-testid': 'firing' },
+    h('span', { class: 'number' }, `${firing.firing}`),
+    h('span', {}, h('strong', {}, priceText(firing.price, 2)), ` at ${exactText(firing.time)} from ${firing.source}`, h('br'),
+      h('code', {}, `${firing.topic}[${firing.partition}]@${firing.offset}`),
+      firing.notification_id !== undefined && [' → ', h('a', { href: `/inbox/${firing.notification_id}` }, `number ${firing.notification_id}`)]));
+}
+
+const fact = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));

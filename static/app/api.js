@@ -1,0 +1,50 @@
+// Requests to the gateway. The session cookie says who asks; the header
+// X-Crier-CSRF shows that the request was made by this page and not by a form
+// on another one, so it goes with every request.
+
+import { emit } from './state.js';
+
+// Longer than any answer takes that still helps the person who waits for it.
+const ANSWER_WITHIN_MS = 10_000;
+
+/** A refused or unanswered request. `fields` maps a field's name to its message. */
+export class ApiError extends Error {
+  constructor(status, problem = {}) {
+    super(problem.detail || problem.title || `HTTP ${status}`);
+    this.status = status;
+    this.code = problem.code;
+    this.fields = Object.fromEntries((problem.errors ?? []).map(({ field, message }) => [field, message]));
+  }
+
+  /** Nobody answered: the server is away, or the network is. */
+  get unreachable() { return this.status === 0; }
+}
+
+export async function api(method, path, body, { headers = {}, keepalive = false } = {}) {
+  const url = path.startsWith('/api/') ? path : `/api/v1${path}`;
+  let answer;
+  try {
+    answer = await fetch(url, {
+      method,
+      keepalive,
+      cache: 'no-store',
+      headers: {
+        Accept: 'application/json',
+        'X-Crier-CSRF': '1',
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+    });
+  } catch (error) {
+    const detail = error.name === 'TimeoutError' ? 'The server did not answer within 10 s.' : 'The server cannot be reached.';
+    throw new ApiError(0, { code: 'unreachable', detail });
+  }
+  const text = await answer.text();
+  let data;
+  try { data = text ? JSON.parse(text) : undefined; } catch { data = undefined; }
+  if (answer.ok) return data;
+  if (answer.status === 401) emit('unauthorized', path);
+  throw new ApiError(answer.status, data);
+}

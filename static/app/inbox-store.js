@@ -1,0 +1,247 @@
+// The person's inbox as far as it is loaded: newest first, filtered by the
+// server, kept up to date by the stream. Arrivals are shown at once while the
+// reader is at the top and few come; else they wait in `pending` behind one
+// line, so that nothing moves under the eyes.
+
+import { api } from './api.js';
+import { emit, get, on, set, setCounts } from './state.js';
+import { announce, sayFailed, toast } from './toast.js';
+
+const PAGE = 30;
+// More than this within a second is a burst, and bursts collapse into a line.
+const SHOWN_A_SECOND = 5;
+// What a page keeps: beyond it the list starts again from its first page.
+const ITEMS_KEPT = 500;
+const PENDING_KEPT = 200;
+const REFRESH_AFTER_MS = 400;
+// "Mark all read" can be taken back while every unread item is loaded.
+const UNDOABLE_READS = 50;
+
+class Inbox {
+  items = [];
+  pending = [];
+  pendingCount = 0; // all that wait, also those beyond PENDING_KEPT
+  next = null;
+  phase = 'loading'; // loading, ready, failed
+  error = null;
+  filter = { unread: false, q: '' };
+  atTop = true; // told by the view
+  shown = false; // told by the view
+  #turn = 0;
+  #shownAt = [];
+  #refreshTimer = 0;
+
+  /** Loads the first page under a filter; what is there stays until the answer is. */
+  async load(filter = this.filter) {
+    const turn = ++this.#turn;
+    if (filter.unread !== this.filter.unread || filter.q !== this.filter.q) this.items = [];
+    this.filter = filter;
+    if (this.items.length === 0) this.#become('loading');
+    try {
+      const page = await api('GET', this.#path());
+      if (turn !== this.#turn) return;
+      const newest = page.results[0]?.id ?? 0;
+      const arrivedMeanwhile = filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
+      this.items = [...arrivedMeanwhile, ...page.results];
+      this.next = page.next;
+      this.#forgetPending();
+      this.#become('ready');
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      this.error = error;
+      this.#become(this.items.length > 0 ? 'ready' : 'failed');
+    }
+  }
+
+  async more() {
+    if (!this.next) return;
+    const turn = this.#turn;
+    const page = await api('GET', this.next);
+    if (turn !== this.#turn) return;
+    const known = new Set(this.items.map(({ id }) => id));
+    this.items.push(...page.results.filter(({ id }) => !known.has(id)));
+    this.next = page.next;
+    emit('inbox');
+  }
+
+  /** Another device or tab changed something: what is shown is corrected in place. */
+  refresh() {
+    clearTimeout(this.#refreshTimer);
+    this.#refreshTimer = setTimeout(async () => {
+      const turn = this.#turn;
+      const page = await api('GET', this.#path()).catch(() => null);
+      if (!page || turn !== this.#turn) return;
+      const fresh = new Map(page.results.map((item) => [item.id, item]));
+      this.items = this.items.map((item) => fresh.get(item.id) ?? item);
+      emit('inbox');
+    }, REFRESH_AFTER_MS);
+  }
+
+  async one(id) {
+    return this.items.find((item) => item.id === id) ?? api('GET', `/notifications/${id}`);
+  }
+
+  find(id) { return this.items.find((item) => item.id === id); }
+
+  arrive(notification) {
+    const known = (item) => item.id === notification.id;
+    if (this.items.some(known) || this.pending.some(known)) return;
+    const now = Date.now();
+    this.#shownAt = this.#shownAt.filter((time) => now - time < 1_000);
+    const waits = this.pendingCount > 0 || (this.shown && !this.atTop) || this.filter.q || this.#shownAt.length >= SHOWN_A_SECOND;
+    if (waits) {
+      this.pendingCount += 1;
+      this.pending.unshift({ ...notification, fresh: true });
+      this.pending.length = Math.min(this.pending.length, PENDING_KEPT);
+    } else {
+      this.#shownAt.push(now);
+      this.items.unshift({ ...notification, fresh: true });
+      if (this.items.length > ITEMS_KEPT) this.load();
+    }
+    emit('inbox');
+  }
+
+  /** Shows what waits. */
+  reveal() {
+    if (this.filter.q) return this.load({ unread: false, q: '' });
+    if (this.pendingCount > this.pending.length) return this.load();
+    this.items = [...this.pending, ...this.items];
+    this.#forgetPending();
+    emit('inbox');
+    return undefined;
+  }
+
+  async setRead(id, read) {
+    const item = this.find(id);
+    const before = item?.read_at;
+    this.#mark(id, read ? new Date().toISOString() : undefined);
+    try {
+      setCounts(await api('POST', `/notifications/${id}/${read ? 'read' : 'unread'}`));
+    } catch (error) {
+      this.#mark(id, before);
+      sayFailed(read ? 'Not marked as read.' : 'Not marked as unread.', error);
+    }
+  }
+
+  /** Takes the item out of the list at once; it comes back if the server refuses or the person does. */
+  async archive(id) {
+    const place = this.items.findIndex((item) => item.id === id);
+    const item = this.items[place] ?? { id };
+    if (place >= 0) this.items.splice(place, 1);
+    emit('inbox');
+    try {
+      setCounts(await api('POST', `/notifications/${id}/archive`));
+    } catch (error) {
+      if (place >= 0) this.#putBack(item);
+      sayFailed('Not archived.', error);
+      return;
+    }
+    toast(`Archived “${item.title || `number ${id}`}”`, { undo: () => this.#unarchive(item) });
+  }
+
+  async #unarchive(item) {
+    try {
+      setCounts(await api('POST', `/notifications/${item.id}/unarchive`));
+      if (item.created_at) this.#putBack(item);
+    } catch (error) {
+      sayFailed('Still archived.', error);
+    }
+  }
+
+  async readAll() {
+    const unread = this.items.filter((item) => !item.read_at).map(({ id }) => id);
+    const undoable = unread.length <= UNDOABLE_READS && unread.length === get('counts').unread;
+    try {
+      setCounts(await api('POST', '/notifications/read-all'));
+    } catch (error) {
+      sayFailed('Nothing was marked.', error);
+      return;
+    }
+    const now = new Date().toISOString();
+    for (const item of [...this.items, ...this.pending]) {
+      if (!item.read_at) this.#mark(item.id, now);
+    }
+    toast('All marked as read', undoable && unread.length > 0 ? { undo: () => unread.forEach((id) => this.setRead(id, false)) } : {});
+  }
+
+  async sawAll() {
+    if (get('counts').unseen === 0) return;
+    await api('POST', '/notifications/seen').then(setCounts).catch(() => {});
+  }
+
+  reset() {
+    this.#turn += 1;
+    this.items = [];
+    this.next = null;
+    this.#forgetPending();
+    this.phase = 'loading';
+    this.filter = { unread: false, q: '' };
+  }
+
+  #path() {
+    const query = new URLSearchParams({ limit: String(PAGE) });
+    if (this.filter.unread) query.set('unread', 'true');
+    if (this.filter.q) query.set('q', this.filter.q);
+    return `/notifications?${query}`;
+  }
+
+  #mark(id, readAt) {
+    const item = this.find(id) ?? this.pending.find((waiting) => waiting.id === id);
+    if (item) item.read_at = readAt;
+    emit('inbox');
+    emit('inbox-marked', { id, readAt });
+  }
+
+  #putBack(item) {
+    if (this.find(item.id)) return;
+    const place = this.items.findIndex(({ id }) => id < item.id);
+    this.items.splice(place < 0 ? this.items.length : place, 0, item);
+    emit('inbox');
+  }
+
+  #forgetPending() {
+    this.pending = [];
+    this.pendingCount = 0;
+  }
+
+  #become(phase) {
+    this.phase = phase;
+    emit('inbox');
+  }
+}
+
+export const inbox = new Inbox();
+
+const SPOKEN_AFTER_MS = 700;
+let unspoken = [];
+
+// One arrival is read out by its title, several together as a number.
+function speak(notification) {
+  unspoken.push(notification);
+  if (unspoken.length > 1) return;
+  setTimeout(() => {
+    announce(unspoken.length === 1 ? `New: ${notification.title || notification.body || 'notification'}` : `${unspoken.length} new notifications`);
+    unspoken = [];
+  }, SPOKEN_AFTER_MS);
+}
+
+on('notification', (notification) => { inbox.arrive(notification); speak(notification); });
+on('user', () => inbox.reset());
+// The first time the stream is ready everything since is sure to come over it;
+// what came between loading the page and that moment is fetched. After a gap
+// the gateway no longer knows what was missed. A plain resume brings all
+// arrivals itself, but not what another device has read meanwhile.
+on('stream-ready', ({ again, user_id: user, counts }) => {
+  if (!user || !get('user')) return;
+  if (again && inbox.phase === 'ready') inbox.refresh();
+  else inbox.load();
+  if (counts) setCounts(counts);
+  else api('GET', '/notifications/counts').then(setCounts).catch(() => {});
+});
+on('catchUp', (how) => {
+  if (!how?.gap || !get('user')) return;
+  inbox.load();
+  // Versions may have begun anew together with the ids.
+  api('GET', '/notifications/counts').then((counts) => set('counts', counts)).catch(() => {});
+});
+on('counts-heard', () => inbox.refresh());

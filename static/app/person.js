@@ -1,0 +1,51 @@
+// The person at the rail's foot: who is signed in, and the way out; or the
+// ways in.
+
+import { h, icon } from './dom.js';
+import { popover } from './popover.js';
+import { go } from './router.js';
+import { logOut } from './session.js';
+import { get, on } from './state.js';
+import { showSteps } from './steps.js';
+import { sayFailed } from './toast.js';
+
+export function mountPerson(holder) {
+  const refresh = () => holder.replaceChildren(...(get('user') ? signedIn(get('user')) : ways()));
+  on('user', refresh);
+  on('status', () => { if (!get('user')) refresh(); });
+  refresh();
+}
+
+function ways() {
+  const status = get('status');
+  if (status?.users === 'external') return [];
+  return [h('div', { class: 'ways' },
+    h('a', { href: '/login', 'data-testid': 'login-link' }, 'Log in'),
+    status?.signup && h('a', { href: '/signup', 'data-testid': 'signup-link' }, 'Sign up'))];
+}
+
+function signedIn(user) {
+  const status = get('status');
+  const button = h('button', { type: 'button', class: 'person', 'data-testid': 'person' }, icon('person'), h('span', { class: 'name' }, user.username));
+  const panel = h('div', { class: 'popover', id: 'person-panel', role: 'dialog', 'aria-label': 'Account' },
+    h('h2', {}, user.username),
+    h('dl', { class: 'facts' },
+      h('div', {}, h('dt', {}, 'User id'), h('dd', { 'data-testid': 'user-id' }, user.id)),
+      user.email && h('div', {}, h('dt', {}, 'Email'), h('dd', {}, user.email)),
+      status && h('div', {}, h('dt', {}, 'Crier'), h('dd', {}, status.version))),
+    h('div', { class: 'actions' },
+      h('button', { type: 'button', 'data-testid': 'sign-out', onclick: leave }, 'Sign out'),
+      h('button', { type: 'button', onclick: () => { menu.close(); showSteps(); go('/inbox'); } }, 'First steps'),
+      h('a', { class: 'button', href: '/swagger/' }, 'API')));
+  const menu = popover(button, panel);
+  return [button, panel];
+}
+
+async function leave() {
+  try {
+    await logOut();
+    go('/');
+  } catch (error) {
+    sayFailed('You are still signed in.', error);
+  }
+}

@@ -1,0 +1,64 @@
+// Who is here. The session itself lives in an HttpOnly cookie that this page
+// cannot read; it keeps only a mark that there was one, so that a stranger's
+// first visit does not begin with a refused request.
+
+import { api } from './api.js';
+import { get, kept, on, set } from './state.js';
+import { go } from './router.js';
+
+export async function loadProfile() {
+  try {
+    become(await api('GET', '/profile'));
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    become(null);
+  }
+}
+
+/** At the start: only where a session is likely. The stream's `ready` corrects the guess. */
+export async function resumeSession() {
+  if (kept.get('session')) await loadProfile().catch(() => {});
+}
+
+export async function logIn(name, password) {
+  const who = name.includes('@') ? { email: name } : { username: name };
+  become((await api('POST', '/login', { ...who, password })).user);
+}
+
+export async function signUp(username, password, email) {
+  await api('POST', '/signup', { username, password, ...(email ? { email } : {}) });
+  await logIn(username, password);
+}
+
+export async function logOut() {
+  await api('POST', '/logout');
+  become(null);
+}
+
+/**
+ * The person, made on the spot as a guest where the gateway runs on its
+ * embedded defaults; elsewhere the login page comes first and null is returned.
+ */
+export async function ensureUser() {
+  if (get('user')) return get('user');
+  if (get('status')?.embedded) {
+    become((await api('POST', '/guest')).user);
+    return get('user');
+  }
+  go(`/login?next=${encodeURIComponent(location.pathname)}`);
+  return null;
+}
+
+function become(user) {
+  kept.set('session', user ? 'yes' : null);
+  const before = get('user');
+  if (before?.id === user?.id && (before === null) === (user === null)) return;
+  set('counts', { unread: 0, unseen: 0, version: 0 });
+  set('user', user);
+}
+
+// A request that was refused means that the session ended elsewhere. Login
+// itself answers 401 too, for a wrong password.
+on('unauthorized', (path) => {
+  if (get('user') && path !== '/login' && path !== '/profile') become(null);
+});

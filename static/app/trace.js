@@ -1,0 +1,89 @@
+// What becomes of one notification, line by line as it happens: accepted by
+// Kafka, stored in the inbox, shown on this page.
+
+import { api } from './api.js';
+import { h } from './dom.js';
+import { delayText } from './format.js';
+import { get, on } from './state.js';
+import { arrivalOf, clockOffset, whenLive } from './stream.js';
+
+// After this the trace says that it is still waiting, and why.
+const PATIENCE_MS = 5_000;
+// A guest's own stream opens together with the account; the trace is of no use
+// before it stands.
+const LIVE_WITHIN_MS = 2_000;
+
+/**
+ * Sends `notification` and writes its way into `list` (an <ol>). Resolves with
+ * the answer as soon as it is accepted; throws what the request throws.
+ */
+export async function sendTraced(list, notification, headers = {}) {
+  const accepted = step('sending', 'to the gateway');
+  list.replaceChildren(accepted.node);
+  await whenLive(LIVE_WITHIN_MS);
+  const begun = Date.now();
+  let answer;
+  try {
+    answer = await api('POST', '/notifications', notification, { headers });
+  } catch (error) {
+    accepted.fail('refused', error.message);
+    throw error;
+  }
+  accepted.done('accepted', h('code', {}, `${answer.topic}[${answer.partition}]@${answer.offset}`));
+  accepted.node.title = `event ${answer.event_id}`;
+  if (String(notification.user_id) !== get('user')?.id) {
+    const elsewhere = step('', '');
+    elsewhere.done('on its way', `to user ${notification.user_id}, whose inbox this page does not see`, '');
+    list.append(elsewhere.node);
+    return answer;
+  }
+  follow(list, answer.event_id, begun);
+  return answer;
+}
+
+function follow(list, eventId, begun) {
+  const waiting = step('waiting', 'to be stored');
+  list.append(waiting.node);
+  const ended = new AbortController();
+  const arrive = () => {
+    const arrival = arrivalOf(eventId);
+    if (!arrival || ended.signal.aborted) return;
+    ended.abort();
+    clearTimeout(patience);
+    const { notification, at } = arrival;
+    // The server's clock, brought to this one; where the two still disagree
+    // the figure would be wrong, so there is none.
+    const stored = Date.parse(notification.created_at) - clockOffset() - begun;
+    const believable = stored >= 0 && stored <= at - begun;
+    waiting.done('stored', ['as number ', h('a', { href: `/inbox/${notification.id}` }, String(notification.id))], believable ? delayText(stored) : '');
+    const shown = step('', '');
+    shown.done('shown here', `over ${get('connection').transport === 'ws' ? 'WebSocket' : 'SSE'}`, `after ${delayText(at - begun)}`);
+    shown.node.dataset.testid = 'trace-shown';
+    list.append(shown.node);
+  };
+  const patience = setTimeout(() => {
+    const live = get('connection').name === 'live';
+    waiting.note(live ? 'the consumer has not stored it yet' : 'this page is not connected; it comes with the reconnect');
+  }, PATIENCE_MS);
+  on('notification', arrive, ended.signal);
+  arrive();
+}
+
+function step(word, text) {
+  const verb = h('strong', {}, word);
+  const facts = h('span', {}, text);
+  const time = h('span', { class: 'when' });
+  const node = h('li', { class: 'step pending', 'data-testid': 'trace-step' }, h('span', { class: 'mark' }), h('span', {}, verb, ' ', facts), time);
+  const write = (state, nextWord, content, when = '') => {
+    node.className = `step ${state}`;
+    verb.textContent = nextWord;
+    facts.replaceChildren(...[content].flat());
+    time.textContent = when;
+  };
+  return {
+    node,
+    done: (...rest) => write('done', ...rest),
+    fail: (...rest) => write('failed', ...rest),
+    note: (content) => write('pending', 'waiting', content),
+  };
+}
