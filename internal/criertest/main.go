@@ -30,8 +30,10 @@ func atEnd(stop func(context.Context) error) {
 }
 
 // Main runs the tests, stops the shared servers, checks for goroutines that are
-// left (with the options given), and exits.
+// left (with the options given), and exits. In a child process made by Start it
+// is the program instead.
 func Main(m *testing.M, opts ...goleak.Option) {
+	beProgram()
 	code := m.Run()
 	if err := stopAll(); err != nil {
 		fmt.Fprintln(os.Stderr, "criertest:", err)

@@ -1,0 +1,3 @@
+// Package promises holds tests only: scenarios against the whole program, one
+// for each promise of docs/contract.md, named after it.
+package promises
