@@ -1,4 +1,133 @@
 package command
 
-// benchCmd is filled in by bench_*.go.
-type benchCmd struct{}
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"crier/internal/bench"
+	"crier/internal/telemetry"
+)
+
+// benchCmd is the load generator.
+type benchCmd struct {
+	Pipeline benchPipelineCmd `cmd:"" help:"From POST to the stream: send, store, deliver, and count what arrives. Without --url it runs its own embedded Crier in a temporary folder."`
+}
+
+// benchPipelineCmd loads the whole path.
+type benchPipelineCmd struct {
+	URL      string           `name:"url" help:"Gateway to load. Default: an embedded Crier of its own."`
+	APIKey   telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key to send with, with --url."`
+	Rate     int              `help:"Notifications a second. 0: look for the highest that is sustained."`
+	Duration time.Duration    `default:"10s" help:"How long each load lasts."`
+	Users    int              `default:"100" help:"Users, with a stream each."`
+	Payload  int              `default:"128" help:"Bytes of payload."`
+	Senders  int              `default:"64" help:"Requests at the same time."`
+	JSON     bool             `name:"json" help:"Print one JSON object."`
+}
+
+// Run is called by the parser.
+func (c *benchPipelineCmd) Run(e *env) (err error) {
+	target := bench.Target{URL: c.URL, APIKey: string(c.APIKey)}
+	if c.URL == "" {
+		stop, facts, err := e.temporary()
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if stopErr := stop(); err == nil {
+				err = stopErr
+			}
+		}()
+		target = bench.Target{URL: facts.HTTP, APIKey: facts.APIKey}
+	}
+	p, err := bench.NewPipeline(e.ctx, bench.PipelineConfig{Target: target, Users: c.Users, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Senders: c.Senders})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	head := func() {
+		if !c.JSON {
+			e.printf("%10s %9s %9s %6s %8s %11s %9s %8s %8s %9s\n", "rate/s", "sent", "arrived", "lost", "doubled", "disordered", "reached", "p50 ms", "p99 ms", "max ms")
+		}
+	}
+	row := func(r bench.Result) {
+		if !c.JSON {
+			e.printf("%10d %9d %9d %6d %8d %11d %9.0f %8.2f %8.2f %9.2f\n", r.Target, r.Sent, r.Arrived, r.Lost, r.Doubled, r.Disordered, r.Rate, r.P50, r.P99, r.Max)
+		}
+	}
+	head()
+	var result bench.Result
+	if c.Rate > 0 {
+		result, err = p.Load(e.ctx, c.Rate)
+		row(result)
+	} else {
+		result, err = p.Highest(e.ctx, row)
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		b, err := json.Marshal(result)
+		if err != nil {
+			return fmt.Errorf("encoding the result: %w", err)
+		}
+		e.printf("%s\n", b)
+	}
+	return nil
+}
+
+// temporary runs an embedded Crier, without feeds, on free ports and in a
+// folder that is removed by stop.
+func (e *env) temporary() (stop func() error, facts runFacts, err error) {
+	dir, err := os.MkdirTemp("", "crier-bench-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711) // Postgres may run as another user
+	}
+	if err != nil {
+		return nil, facts, fmt.Errorf("making a temporary folder: %w", err)
+	}
+	return e.temporaryIn(dir)
+}
+
+func (e *env) temporaryIn(dir string) (func() error, runFacts, error) {
+	quiet, err := telemetry.NewLogger(e.Stderr, "warn", "text")
+	if err != nil {
+		return nil, runFacts{}, err
+	}
+	own := &env{Program: e.Program, ctx: context.WithoutCancel(e.ctx), log: quiet, dataDir: dir}
+	c := defaultRun()
+	h := &host{e: own}
+	stop := func() error {
+		err := h.stop(nil)
+		if rmErr := os.RemoveAll(dir); err == nil {
+			err = rmErr
+		}
+		return err
+	}
+	facts, keys, err := c.prepare(h)
+	if err == nil {
+		err = c.startParts(h, keys)
+	}
+	if err != nil {
+		_ = stop() // the first error is the one to tell
+		return nil, facts, err
+	}
+	facts.APIKey = string(c.APIKey)
+	if g, ok := h.parts[len(h.parts)-1].(interface{ URL() string }); ok {
+		facts.HTTP = g.URL()
+	}
+	return stop, facts, nil
+}
+
+// defaultRun is `crier run` with its defaults, but free ports and no feeds.
+func defaultRun() *runCmd {
+	c := &runCmd{KafkaAddr: "127.0.0.1:0", PostgresAddr: "127.0.0.1:0", MailSMTPAddr: "127.0.0.1:0", MailAddr: "127.0.0.1:0"}
+	c.HTTPAddr, c.AdminAddr = "127.0.0.1:0", "127.0.0.1:0"
+	c.AccessTTL, c.RefreshTTL, c.InboxRetention = time.Hour, 24*time.Hour, 24*time.Hour
+	c.TicksRetention = retentionFlag{24 * time.Hour, 1 << 30}
+	c.Feeds, c.Symbols, c.DatabaseMax = "none", []string{"BTCUSDT"}, 16
+	return c
+}
