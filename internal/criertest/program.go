@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,6 +81,10 @@ type Program struct {
 	Dir  string
 	args []string
 	env  []string
+	// admin and http are base URLs of a part that runs alone; a run of everything
+	// says its own in run.json.
+	admin string
+	http  string
 
 	mu   sync.Mutex // guards what follows
 	cmd  *exec.Cmd
@@ -131,6 +136,23 @@ func NewProgram(tb testing.TB, env ...string) *Program {
 	return p
 }
 
+// testBinary is this very process's program.
+func testBinary(tb testing.TB) string {
+	tb.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		tb.Fatalf("criertest: finding the test binary: %v", err)
+	}
+	return exe
+}
+
+// environ is the tests' environment without what would configure the program.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "CRIER_") && !strings.HasPrefix(v, "CRIER_TEST_") && !strings.HasPrefix(v, "CRIER_POSTGRES_BIN_DIR=")
+	})
+}
+
 // removeData waits until the orphaned Postgres of a killed program is gone: it
 // is told by the kernel, and needs a moment.
 func (p *Program) removeData() {
@@ -172,13 +194,9 @@ func (p *Program) Start(env ...string) {
 // Launch starts it and does not wait.
 func (p *Program) Launch(env ...string) {
 	p.tb.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		p.tb.Fatalf("criertest: finding the test binary: %v", err)
-	}
 	_ = os.Remove(filepath.Join(p.Dir, "run.json")) // left by a life that was killed
-	cmd := exec.Command(exe, p.args...)
-	cmd.Env = append(append(os.Environ(), p.env...), env...)
+	cmd := exec.Command(testBinary(p.tb), p.args...)
+	cmd.Env = append(append(environ(), p.env...), env...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the tests is not one at the program
 	if err := cmd.Start(); err != nil {
@@ -202,14 +220,8 @@ func (p *Program) Await() {
 			p.tb.Fatalf("criertest: the program ended at its start: %v\n%s", err, tail(p.log.String(), 4000))
 		default:
 		}
-		if f, err := p.facts(); err == nil {
-			resp, err := http.Get(f.Admin + "/readyz")
-			if err == nil {
-				_ = resp.Body.Close()
-				if resp.StatusCode == http.StatusOK {
-					return
-				}
-			}
+		if f, err := p.facts(); err == nil && isReady(f.Admin) {
+			return
 		}
 		pause(20 * time.Millisecond)
 	}
@@ -218,6 +230,9 @@ func (p *Program) Await() {
 
 func (p *Program) facts() (Facts, error) {
 	var f Facts
+	if p.admin != "" {
+		return Facts{HTTP: p.http, Admin: p.admin, APIKey: apiKey}, nil
+	}
 	b, err := os.ReadFile(filepath.Join(p.Dir, "run.json"))
 	if err != nil {
 		return f, err
@@ -295,12 +310,8 @@ func (p *Program) Stop() time.Duration {
 // printed and its error.
 func (p *Program) Run(ctx context.Context, stdin string, args ...string) (stdout, stderr string, err error) {
 	p.tb.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		return "", "", err
-	}
-	cmd := exec.CommandContext(ctx, exe, args...)
-	cmd.Env = append(os.Environ(), childVariable+"=1", "CRIER_DATA_DIR="+p.Dir)
+	cmd := exec.CommandContext(ctx, testBinary(p.tb), args...)
+	cmd.Env = append(environ(), childVariable+"=1", "CRIER_DATA_DIR="+p.Dir)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -395,3 +406,6 @@ func (p *Program) Metric(name string) float64 {
 	}
 	return sum
 }
+
+// Pause lets a moment pass between two looks at something that is awaited.
+func Pause() { pause(10 * time.Millisecond) }
