@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -89,7 +90,11 @@ type Program struct {
 	mu   sync.Mutex // guards what follows
 	cmd  *exec.Cmd
 	done chan error
+	exit int
 	log  *lockedBuffer
+
+	exe        string              // "": this test binary
+	credential *syscall.Credential // nil: this user's
 }
 
 // lockedBuffer is what the child has printed.
@@ -195,10 +200,19 @@ func (p *Program) Start(env ...string) {
 func (p *Program) Launch(env ...string) {
 	p.tb.Helper()
 	_ = os.Remove(filepath.Join(p.Dir, "run.json")) // left by a life that was killed
-	cmd := exec.Command(testBinary(p.tb), p.args...)
+	exe := p.exe
+	if exe == "" {
+		exe = testBinary(p.tb)
+	}
+	cmd := exec.Command(exe, p.args...)
 	cmd.Env = append(append(environ(), p.env...), env...)
+	cmd.Dir = p.Dir
+	if _, err := os.Stat(p.Dir); err != nil {
+		cmd.Dir = "" // the program makes it
+	}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the tests is not one at the program
+	// In a group of its own: a Ctrl-C at the tests is not one at the program.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.credential}
 	if err := cmd.Start(); err != nil {
 		p.tb.Fatalf("criertest: starting the program: %v", err)
 	}
@@ -207,7 +221,14 @@ func (p *Program) Launch(env ...string) {
 	p.cmd, p.done = cmd, done
 	p.mu.Unlock()
 	var waiting sync.WaitGroup
-	waiting.Go(func() { done <- cmd.Wait(); close(done) })
+	waiting.Go(func() {
+		err := cmd.Wait()
+		p.mu.Lock()
+		p.exit = cmd.ProcessState.ExitCode()
+		p.mu.Unlock()
+		done <- err
+		close(done)
+	})
 }
 
 // Await waits until the program is ready; the test fails when it ends first.
@@ -409,3 +430,42 @@ func (p *Program) Metric(name string) float64 {
 
 // Pause lets a moment pass between two looks at something that is awaited.
 func Pause() { pause(10 * time.Millisecond) }
+
+// ExitCode waits until the program has ended by itself.
+func (p *Program) ExitCode() int {
+	p.tb.Helper()
+	p.Died()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
+}
+
+// RunAs has the program's next lives run as another user, who owns its data
+// dir and a copy of the test binary.
+func (p *Program) RunAs(u *user.User) {
+	p.tb.Helper()
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		p.tb.Fatalf("criertest: reading the user's ids: %v", err)
+	}
+	b, err := os.ReadFile(testBinary(p.tb))
+	if err != nil {
+		p.tb.Fatalf("criertest: reading the test binary: %v", err)
+	}
+	p.exe = filepath.Join(p.Dir, "crier-test")
+	if err := errors.Join(os.WriteFile(p.exe, b, 0o755), os.Chown(p.Dir, int(uid), int(gid))); err != nil {
+		p.tb.Fatalf("criertest: copying the test binary: %v", err)
+	}
+	p.credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
+	p.env = append(p.env, "HOME="+p.Dir)
+}
+
+// Go runs fn beside the test, which waits for it at its end.
+func Go(tb testing.TB, fn func()) *sync.WaitGroup {
+	tb.Helper()
+	g := &sync.WaitGroup{}
+	g.Go(fn)
+	tb.Cleanup(g.Wait)
+	return g
+}
