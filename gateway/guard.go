@@ -20,7 +20,7 @@ const bodyTimeout = 30 * time.Second
 
 // guard lets in whom a route's scope allows, and writes what its handler says no
 // with.
-func (g *Gateway) guard(rt route) http.Handler {
+func (g *Gateway) guard(rt api.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.enter(w, r, rt); err != nil {
 			problem.Write(w, r, g.log, err)
@@ -28,8 +28,8 @@ func (g *Gateway) guard(rt route) http.Handler {
 	})
 }
 
-func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt route) error {
-	if rt.scope == streams {
+func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) error {
+	if rt.Scope == api.Streams {
 		if g.draining.Load() {
 			return &problem.Problem{Code: problem.Draining, Detail: "Come back: another gateway, or this one, will answer.", RetryAfter: time.Second}
 		}
@@ -41,7 +41,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt route) error 
 	} else {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	who, err := g.api.Authenticate(r, rt.scope == streams)
+	who, err := g.api.Authenticate(r, rt.Scope == api.Streams)
 	if err != nil {
 		return err
 	}
@@ -49,15 +49,15 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt route) error 
 		return problem.New(problem.BadOrigin, "A page of another origin may not use this session's cookie.")
 	}
 	switch {
-	case rt.scope == person && who.UserID == "":
+	case rt.Scope == api.Person && who.UserID == "":
 		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
-	case rt.scope == sender && who.UserID == "" && who.Service == "":
+	case rt.Scope == api.Sender && who.UserID == "" && who.Service == "":
 		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or a user's token.")
 	}
-	if rt.scope != streams {
+	if rt.Scope != api.Streams {
 		w.Header().Set("Cache-Control", "no-store")
 	}
-	return rt.handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
+	return rt.Handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
 }
 
 func safe(method string) bool { return method == "GET" || method == "HEAD" || method == "OPTIONS" }

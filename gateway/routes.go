@@ -8,69 +8,53 @@ import (
 
 	"crier/docs"
 	"crier/gateway/api"
+	"crier/gateway/compat"
 	"crier/internal/inbox"
 	"crier/internal/problem"
 	"crier/static"
 )
 
-// scope is who may use a route.
-type scope uint8
-
-const (
-	public  scope = iota // anybody
-	person               // somebody signed in
-	sender               // a service, or somebody signed in
-	streams              // as public, and credentials may stand in the query
-)
-
-// route is one line of the table.
-type route struct {
-	method, path string
-	scope        scope
-	handler      api.Handler
-}
-
 // base is where the canonical interface lives.
 const base = "/api/v1"
 
 // routes is the canonical interface.
-func routes(a *api.API) []route {
-	return []route{
-		{"GET", "/status", public, a.Status},
-		{"GET", "/symbols", public, a.SymbolList},
-		{"GET", "/prices", public, a.Pricing},
+func routes(a *api.API) []api.Route {
+	return []api.Route{
+		{Method: "GET", Path: "/status", Scope: api.Public, Handler: a.Status},
+		{Method: "GET", Path: "/symbols", Scope: api.Public, Handler: a.SymbolList},
+		{Method: "GET", Path: "/prices", Scope: api.Public, Handler: a.Pricing},
 
-		{"POST", "/signup", public, a.Signup},
-		{"POST", "/login", public, a.Login},
-		{"POST", "/guest", public, a.Guest},
-		{"POST", "/token/refresh", public, a.Refresh},
-		{"POST", "/token/verify", public, a.Verify},
-		{"POST", "/logout", person, a.Logout},
-		{"GET", "/profile", person, a.Profile},
-		{"GET", "/sessions", person, a.Sessions},
-		{"DELETE", "/sessions/{id}", person, a.EndSession},
+		{Method: "POST", Path: "/signup", Scope: api.Public, Handler: a.Signup},
+		{Method: "POST", Path: "/login", Scope: api.Public, Handler: a.Login},
+		{Method: "POST", Path: "/guest", Scope: api.Public, Handler: a.Guest},
+		{Method: "POST", Path: "/token/refresh", Scope: api.Public, Handler: a.Refresh},
+		{Method: "POST", Path: "/token/verify", Scope: api.Public, Handler: a.Verify},
+		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
+		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: a.Profile},
+		{Method: "GET", Path: "/sessions", Scope: api.Person, Handler: a.Sessions},
+		{Method: "DELETE", Path: "/sessions/{id}", Scope: api.Person, Handler: a.EndSession},
 
-		{"POST", "/notifications", sender, a.Send},
-		{"GET", "/notifications", person, a.List},
-		{"GET", "/notifications/counts", person, a.Counts},
-		{"POST", "/notifications/read-all", person, a.ReadAll},
-		{"POST", "/notifications/seen", person, a.Seen},
-		{"GET", "/notifications/{id}", person, a.Get},
-		{"POST", "/notifications/{id}/read", person, a.Mark(inbox.Read)},
-		{"POST", "/notifications/{id}/unread", person, a.Mark(inbox.Unread)},
-		{"POST", "/notifications/{id}/archive", person, a.Mark(inbox.Archive)},
-		{"POST", "/notifications/{id}/unarchive", person, a.Mark(inbox.Unarchive)},
+		{Method: "POST", Path: "/notifications", Scope: api.Sender, Handler: a.Send},
+		{Method: "GET", Path: "/notifications", Scope: api.Person, Handler: a.List},
+		{Method: "GET", Path: "/notifications/counts", Scope: api.Person, Handler: a.Counts},
+		{Method: "POST", Path: "/notifications/read-all", Scope: api.Person, Handler: a.ReadAll},
+		{Method: "POST", Path: "/notifications/seen", Scope: api.Person, Handler: a.Seen},
+		{Method: "GET", Path: "/notifications/{id}", Scope: api.Person, Handler: a.Get},
+		{Method: "POST", Path: "/notifications/{id}/read", Scope: api.Person, Handler: a.Mark(inbox.Read)},
+		{Method: "POST", Path: "/notifications/{id}/unread", Scope: api.Person, Handler: a.Mark(inbox.Unread)},
+		{Method: "POST", Path: "/notifications/{id}/archive", Scope: api.Person, Handler: a.Mark(inbox.Archive)},
+		{Method: "POST", Path: "/notifications/{id}/unarchive", Scope: api.Person, Handler: a.Mark(inbox.Unarchive)},
 
-		{"GET", "/stream", streams, a.Stream},
-		{"GET", "/ws", streams, a.Socket},
-		{"POST", "/stream/ticket", person, a.Ticket},
+		{Method: "GET", Path: "/stream", Scope: api.Streams, Handler: a.Stream},
+		{Method: "GET", Path: "/ws", Scope: api.Streams, Handler: a.Socket},
+		{Method: "POST", Path: "/stream/ticket", Scope: api.Person, Handler: a.Ticket},
 
-		{"POST", "/alerts", person, a.CreateAlert},
-		{"GET", "/alerts", person, a.ListAlerts},
-		{"GET", "/alerts/{id}", person, a.GetAlert},
-		{"PATCH", "/alerts/{id}", person, a.UpdateAlert},
-		{"DELETE", "/alerts/{id}", person, a.DeleteAlert},
-		{"GET", "/alerts/{id}/firings", person, a.Firings},
+		{Method: "POST", Path: "/alerts", Scope: api.Person, Handler: a.CreateAlert},
+		{Method: "GET", Path: "/alerts", Scope: api.Person, Handler: a.ListAlerts},
+		{Method: "GET", Path: "/alerts/{id}", Scope: api.Person, Handler: a.GetAlert},
+		{Method: "PATCH", Path: "/alerts/{id}", Scope: api.Person, Handler: a.UpdateAlert},
+		{Method: "DELETE", Path: "/alerts/{id}", Scope: api.Person, Handler: a.DeleteAlert},
+		{Method: "GET", Path: "/alerts/{id}/firings", Scope: api.Person, Handler: a.Firings},
 	}
 }
 
@@ -89,9 +73,11 @@ const (
 func (g *Gateway) router() http.Handler {
 	m := mux.NewRouter()
 	for _, rt := range routes(g.api) {
-		h := g.metrics.count(rt.method+" "+rt.path, g.guard(rt))
-		m.Handle(base+rt.path, h).Methods(rt.method)
-		m.Handle(base+rt.path+"/", h).Methods(rt.method)
+		rt.Path = base + rt.Path
+		g.handle(m, rt)
+	}
+	for _, rt := range compat.Routes(g.api, http.HandlerFunc(servePage)) {
+		g.handle(m, rt)
 	}
 	for _, p := range pagePaths {
 		m.HandleFunc(p, servePage).Methods("GET", "HEAD")
@@ -112,6 +98,13 @@ func (g *Gateway) router() http.Handler {
 		problem.Write(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."))
 	})
 	return m
+}
+
+// handle adds a route, with and without a slash at its end.
+func (g *Gateway) handle(m *mux.Router, rt api.Route) {
+	h := g.metrics.count(rt.Method+" "+rt.Path, g.guard(rt))
+	m.Handle(rt.Path, h).Methods(rt.Method)
+	m.Handle(rt.Path+"/", h).Methods(rt.Method)
 }
 
 // allowed lists the methods that an address takes, for the Allow header.
@@ -152,6 +145,9 @@ func (g *Gateway) assets() http.Handler {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
 		w.Header().Set("Cache-Control", "no-cache")
 		w.Header().Set("ETag", etag)
+		// Pages of other origins import the client module from here; a module's
+		// script is fetched with CORS. What it may then do CRIER_ALLOWED_ORIGINS says.
+		w.Header().Set("Access-Control-Allow-Origin", "*")
 		files.ServeHTTP(w, r)
 	})
 }

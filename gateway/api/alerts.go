@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -129,6 +130,15 @@ func (a *API) CreateAlert(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
+	made, err := a.SetAlert(r.Context(), Who(r).UserID, in)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, made)
+}
+
+// SetAlert checks what was asked for and makes the alert.
+func (a *API) SetAlert(ctx context.Context, uid event.UserID, in AlertRequest) (alert.Alert, error) {
 	now := time.Now()
 	var v event.Invalid
 	c := in.change(&v, now)
@@ -150,9 +160,9 @@ func (a *API) CreateAlert(w http.ResponseWriter, r *http.Request) error {
 		v.Add("cooldown", "required", "is required where repeat is every")
 	}
 	if err := v.Err(); err != nil {
-		return err
+		return alert.Alert{}, err
 	}
-	made := alert.Alert{UserID: Who(r).UserID, Symbol: *in.Symbol, Condition: *c.Condition, Target: *c.Target, Source: deref(c.Source), Email: deref(c.Email),
+	made := alert.Alert{UserID: uid, Symbol: *in.Symbol, Condition: *c.Condition, Target: *c.Target, Source: deref(c.Source), Email: deref(c.Email),
 		Note: deref(c.Note), Repeat: alert.Once, ExpiresAt: c.ExpiresAt}
 	if c.Repeat != nil {
 		made.Repeat = *c.Repeat
@@ -161,17 +171,14 @@ func (a *API) CreateAlert(w http.ResponseWriter, r *http.Request) error {
 		made.Cooldown = *c.Cooldown
 	}
 	var err error
-	if made.Place, err = a.Kafka.EndOf(r.Context(), kafka.Ticks, made.Symbol); err != nil {
-		return problem.Wrap(problem.Unavailable, "Kafka did not say where the ticks end.", err)
+	if made.Place, err = a.Kafka.EndOf(ctx, kafka.Ticks, made.Symbol); err != nil {
+		return made, problem.Wrap(problem.Unavailable, "Kafka did not say where the ticks end.", err)
 	}
-	made, err = a.Alerts.Create(r.Context(), made, now)
+	made, err = a.Alerts.Create(ctx, made, now)
 	if errors.Is(err, alert.ErrLimit) {
-		return problem.New(problem.LimitReached, "You have too many active alerts.")
+		return made, problem.New(problem.LimitReached, "You have too many active alerts.")
 	}
-	if err != nil {
-		return err
-	}
-	return encode(w, http.StatusCreated, made)
+	return made, err
 }
 
 func deref(s *string) string {

@@ -56,63 +56,68 @@ func (a *API) Send(w http.ResponseWriter, r *http.Request) error {
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		n.IdempotencyKey = key
 	}
-	if err := n.Validate(); err != nil {
+	answer, err := a.Accept(r.Context(), Who(r), &n)
+	if err != nil {
 		return err
 	}
-	who := Who(r)
+	return encode(w, http.StatusAccepted, answer)
+}
+
+// Accept checks a notification and its sender's right, and returns what to
+// answer once Kafka has acknowledged it: an Accepted, or an AcceptedMany.
+func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) (any, error) {
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
 	sender := "key:" + who.Service
 	if who.Service == "" {
 		sender = "user:" + string(who.UserID)
 		for _, u := range n.Recipients() {
 			if u != who.UserID {
-				return problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
+				return nil, problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
 			}
 		}
 	}
-	if err := a.requireUsers(r.Context(), n.Recipients()); err != nil {
-		return err
+	if err := a.requireUsers(ctx, n.Recipients()); err != nil {
+		return nil, err
 	}
 	if n.IdempotencyKey == "" {
-		answer, err := a.produce(r.Context(), &n, sender)
-		if err != nil {
-			return err
-		}
-		return encode(w, http.StatusAccepted, answer)
+		return a.produce(ctx, n, sender)
 	}
-	return a.sendOnce(w, r, &n, sender)
+	return a.sendOnce(ctx, n, sender)
 }
 
 // sendOnce answers a key that was seen before as the first time.
-func (a *API) sendOnce(w http.ResponseWriter, r *http.Request, n *event.Notification, sender string) error {
+func (a *API) sendOnce(ctx context.Context, n *event.Notification, sender string) (any, error) {
 	h := sha256.New()
 	h.Write(n.ContentHash())
 	for _, u := range n.Recipients() {
 		fmt.Fprintf(h, "%d:%s", len(u), u)
 	}
-	given, err := a.Users.BeginSend(r.Context(), sender, n.IdempotencyKey, h.Sum(nil), time.Now())
+	given, err := a.Users.BeginSend(ctx, sender, n.IdempotencyKey, h.Sum(nil), time.Now())
 	if errors.Is(err, user.ErrKeyReused) {
-		return problem.New(problem.KeyReused, "The key was used within 24 h for another notification.")
+		return nil, problem.New(problem.KeyReused, "The key was used within 24 h for another notification.")
 	}
 	if err != nil {
-		return problem.Wrap(problem.Unavailable, "The key could not be noted.", err)
+		return nil, problem.Wrap(problem.Unavailable, "The key could not be noted.", err)
 	}
 	if given != "" {
-		return encode(w, http.StatusAccepted, json.RawMessage(given))
+		return json.RawMessage(given), nil
 	}
-	answer, err := a.produce(r.Context(), n, sender)
+	answer, err := a.produce(ctx, n, sender)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := json.Marshal(answer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := a.Users.EndSend(context.WithoutCancel(r.Context()), sender, n.IdempotencyKey, string(text)); err != nil {
+	if err := a.Users.EndSend(context.WithoutCancel(ctx), sender, n.IdempotencyKey, string(text)); err != nil {
 		// It is accepted all the same; a repeat is produced again and found to be
 		// a duplicate by the consumer.
 		a.Log.Warn("an idempotent send's answer was not kept", "error", err)
 	}
-	return encode(w, http.StatusAccepted, answer)
+	return answer, nil
 }
 
 // requireUsers refuses users that do not exist, where people sign up here.

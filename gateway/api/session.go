@@ -46,18 +46,23 @@ func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
+	acc, err := a.SignUp(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, view(acc))
+}
+
+// SignUp checks what was given and makes an account.
+func (a *API) SignUp(ctx context.Context, in SignupRequest) (user.Account, error) {
 	var v event.Invalid
 	user.CheckUsername(&v, "username", in.Username)
 	user.CheckPassword(&v, "password", in.Password)
 	user.CheckEmail(&v, "email", in.Email)
 	if err := v.Err(); err != nil {
-		return err
+		return user.Account{}, err
 	}
-	acc, err := a.createAccount(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	return encode(w, http.StatusCreated, view(acc))
+	return a.createAccount(ctx, in)
 }
 
 func view(acc user.Account) UserView { return UserView{acc.UserID(), acc.Username, acc.Email} }
@@ -129,6 +134,15 @@ func (a *API) Login(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
+	answer, err := a.LogIn(w, r, in)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, answer)
+}
+
+// LogIn checks name and password, begins a session and sets its cookie.
+func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (LoginAnswer, error) {
 	name := in.Username
 	if name == "" {
 		name = in.Email
@@ -142,13 +156,13 @@ func (a *API) Login(w http.ResponseWriter, r *http.Request) error {
 		v.Add("password", "required", "is required")
 	}
 	if err := v.Err(); err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
 	acc, err := a.checkPassword(r, name, in.Password)
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
-	return a.signIn(w, r, acc, http.StatusOK)
+	return a.signIn(w, r, acc)
 }
 
 func (a *API) checkPassword(r *http.Request, name, password string) (user.Account, error) {
@@ -172,27 +186,27 @@ func (a *API) checkPassword(r *http.Request, name, password string) (user.Accoun
 	return acc, nil
 }
 
-// signIn begins a session, sets its cookie and answers with its tokens.
-func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account, status int) error {
+// signIn begins a session, sets its cookie and returns its tokens.
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account) (LoginAnswer, error) {
 	now := time.Now()
 	session, refresh, err := a.Users.StartSession(r.Context(), acc.UserID(), r.UserAgent(), now, a.RefreshTTL)
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
 	id := token.Identity{UserID: acc.UserID(), Session: session, Username: acc.Username, Email: acc.Email, Expires: now.Add(a.AccessTTL)}
 	access, err := a.Tokens.Mint(id, now)
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
 	// The cookie lives as long as the session: it cannot be read by scripts, and
 	// the session is looked up at every use.
 	id.Expires = now.Add(a.RefreshTTL)
 	cookie, err := a.Tokens.Mint(id, now)
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
 	a.setCookie(w, cookie, a.RefreshTTL)
-	return encode(w, status, LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)})
+	return LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)}, nil
 }
 
 func (a *API) setCookie(w http.ResponseWriter, value string, ttl time.Duration) {
@@ -214,7 +228,11 @@ func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.signIn(w, r, acc, http.StatusCreated)
+	answer, err := a.signIn(w, r, acc)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusCreated, answer)
 }
 
 // RefreshRequest is the body of POST /token/refresh.
@@ -235,33 +253,43 @@ func (a *API) Refresh(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	if in.Refresh == "" {
-		return event.Invalid{{Field: "refresh", Rule: "required", Message: "is required"}}
+	answer, err := a.Rotate(r.Context(), in.Refresh)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, answer)
+}
+
+// Rotate exchanges a refresh token for the next tokens of its session.
+func (a *API) Rotate(ctx context.Context, old string) (LoginAnswer, error) {
+	if old == "" {
+		return LoginAnswer{}, event.Invalid{{Field: "refresh", Rule: "required", Message: "is required"}}
 	}
 	now := time.Now()
-	uid, session, refresh, err := a.Users.Refresh(r.Context(), in.Refresh, now, a.RefreshTTL)
+	uid, session, refresh, err := a.Users.Refresh(ctx, old, now, a.RefreshTTL)
 	if errors.Is(err, user.ErrRefreshReused) {
-		a.signal(r.Context(), event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
-		return problem.New(problem.RefreshReused, "The session was ended.")
+		a.Hub.EndSession(uid, session, hub.LoggedOut)
+		a.signal(ctx, event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
+		return LoginAnswer{}, problem.New(problem.RefreshReused, "The session was ended.")
 	}
 	if errors.Is(err, user.ErrRefresh) {
-		return problem.New(problem.Unauthorized, "The refresh token is not valid.")
+		return LoginAnswer{}, problem.New(problem.Unauthorized, "The refresh token is not valid.")
 	}
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
-	acc, err := a.Users.ByID(r.Context(), uid)
+	acc, err := a.Users.ByID(ctx, uid)
 	if errors.Is(err, user.ErrNotFound) {
-		return problem.New(problem.Unauthorized, "The account is gone.")
+		return LoginAnswer{}, problem.New(problem.Unauthorized, "The account is gone.")
 	}
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
 	access, err := a.Tokens.Mint(token.Identity{UserID: uid, Session: session, Username: acc.Username, Email: acc.Email, Expires: now.Add(a.AccessTTL)}, now)
 	if err != nil {
-		return err
+		return LoginAnswer{}, err
 	}
-	return encode(w, http.StatusOK, LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)})
+	return LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)}, nil
 }
 
 // VerifyRequest is the body of POST /token/verify.

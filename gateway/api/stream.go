@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"crier/gateway/hub"
+	"crier/gateway/ws"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
@@ -59,7 +60,7 @@ func (a *API) Socket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.WS.Serve(w, r, st, begin)
+	return a.WS.Serve(w, r, st, begin, ws.CrierV1())
 }
 
 // open checks a request for a stream, and makes what resolves its place.

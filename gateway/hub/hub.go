@@ -30,13 +30,14 @@ type Event struct {
 	// Cursor becomes the reader's where ID is 0 and this is not "".
 	Cursor string
 
-	encoded [2]atomic.Pointer[[]byte]
+	encoded [3]atomic.Pointer[[]byte]
 }
 
 // Encodings of an event.
 const (
 	SSE = iota
 	WebSocket
+	Acknowledged // the older protocol of gateway/compat
 )
 
 // Encoded is the event's frame for one kind of stream, made by make at first.
@@ -59,8 +60,9 @@ type Sink interface {
 	// Busy says that more is waiting for the connection than a tick is worth.
 	Busy() bool
 	// CaughtUp is called when a stream that was started behind has everything,
-	// with the number of notifications it was sent.
-	CaughtUp(replayed int)
+	// with the number of notifications it was sent; false as of Send, and then it
+	// is called again.
+	CaughtUp(replayed int) bool
 	// Bye says why the stream ends and when to come back, and ends it. It is
 	// called without locks, and more than once.
 	Bye(reason string, retry time.Duration)
@@ -128,9 +130,14 @@ type Subscriber struct {
 	state    state
 	gone     bool
 	replayed int
-	starting bool // CaughtUp is still to be called
+	starting bool   // CaughtUp is still to be called
+	counts   int64  // version of the counts that it was told
+	bye      func() // what ended it before it was started
 
-	feed *tickFeed // guarded by the ticker's lock
+	feed *tickFeed // guarded by the ticker's lock, like ended
+	// ended is after Unsubscribe: a connection may end while its reader is still
+	// asking for ticks.
+	ended bool
 }
 
 type state uint8
@@ -183,31 +190,59 @@ func (s *Subscriber) Start(has int64, head Head) {
 	if s.user == "" {
 		return
 	}
+	if bye := s.start(has, head); bye != nil {
+		bye()
+	}
+}
+
+func (s *Subscriber) start(has int64, head Head) (bye func()) {
 	sh := s.hub.shard(s.user)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.users[s.user]
 	if s.gone || a == nil {
-		return
+		return nil
 	}
 	a.highest = max(a.highest, head.Last)
 	if head.Counts.Version > a.counts.Version {
 		a.counts = head.Counts
 	}
-	s.last, s.starting = has, true
+	s.last, s.starting, s.counts = has, true, head.Counts.Version
 	if s.last >= a.highest {
-		s.becomeLive()
-		return
+		s.becomeLive(a)
+	} else {
+		s.fallBehind()
 	}
-	s.fallBehind()
+	return s.bye
 }
 
-func (s *Subscriber) becomeLive() {
-	s.state = live
-	if s.starting {
-		s.starting = false
-		s.sink.CaughtUp(s.replayed)
+// becomeLive says that the stream has everything, and tells it the counts that
+// changed meanwhile.
+func (s *Subscriber) becomeLive(a *audience) {
+	if s.starting && !s.sink.CaughtUp(s.replayed) {
+		s.state = stalled
+		return
 	}
+	s.state, s.starting = live, false
+	s.catchUpCounts(a)
+}
+
+func (s *Subscriber) catchUpCounts(a *audience) {
+	if s.counts < a.counts.Version {
+		s.hub.sendCounts(a, time.Now())
+	}
+}
+
+// farewell is how the hub ends a stream: at once, or as soon as it is started,
+// because before that there is no connection to say it on. Called with the
+// shard's lock held; what it returns, without.
+func (s *Subscriber) farewell(reason string, retry time.Duration) func() {
+	bye := func() { s.sink.Bye(reason, retry) }
+	if s.state != waiting {
+		return bye
+	}
+	s.bye = bye
+	return nil
 }
 
 func (s *Subscriber) fallBehind() {
@@ -261,8 +296,13 @@ func (s *Subscriber) Drained() {
 	sh := s.hub.shard(s.user)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s.state == stalled && !s.gone {
+	a := sh.users[s.user]
+	switch {
+	case s.gone || a == nil:
+	case s.state == stalled:
 		s.fallBehind()
+	case s.state == live: // what it refused were counts, or ticks
+		s.catchUpCounts(a)
 	}
 }
 
@@ -310,17 +350,19 @@ func (h *Hub) Lost(ctx context.Context) error { return h.check(ctx, false) }
 func (h *Hub) EndSession(user event.UserID, session, reason string) {
 	sh := h.shard(user)
 	sh.mu.Lock()
-	var sinks []Sink
+	var byes []func()
 	if a := sh.users[user]; a != nil {
 		for _, s := range a.subs {
 			if session == "" || s.session == session {
-				sinks = append(sinks, s.sink)
+				if bye := s.farewell(reason, 0); bye != nil {
+					byes = append(byes, bye)
+				}
 			}
 		}
 	}
 	sh.mu.Unlock()
-	for _, s := range sinks {
-		s.Bye(reason, 0)
+	for _, bye := range byes {
+		bye()
 	}
 }
 

@@ -37,14 +37,42 @@ const (
 	closeTextData     = ws.StatusInvalidFramePayloadData // 1007
 )
 
-var closeCodes = map[string]ws.StatusCode{hub.LoggedOut: CloseNormal, hub.DrainingNow: CloseRestart, hub.TokenExpired: CloseTokenExpired}
+// Dialect is a protocol spoken over a socket: crier.v1, or an older one.
+type Dialect struct {
+	Slot        int    // of hub.Event's encodings
+	Subprotocol string // "": none is offered
+	// EncodeFunc is an event's message; nil: the event does not exist in it.
+	EncodeFunc func(*hub.Event) []byte
+	// CommandFunc does what one message of the client asks for. Whatever it is,
+	// the connection stays.
+	CommandFunc func(ctx context.Context, s Session, text []byte)
+	// CloseCodes are by the reason of a bye; 1000 where there is none.
+	CloseCodes map[string]ws.StatusCode
+}
+
+// Session is a connection as a dialect's commands see it.
+type Session interface {
+	// Reply sends one message, a JSON object.
+	Reply(payload []byte)
+	// Read marks notifications of the connection's user read.
+	Read(ctx context.Context, ids []int64) error
+}
+
+// CrierV1 is the dialect of Protocol.
+func CrierV1() *Dialect {
+	return &Dialect{
+		Slot: hub.WebSocket, Subprotocol: Protocol, EncodeFunc: encode,
+		CommandFunc: func(ctx context.Context, s Session, text []byte) { s.(*conn).command(ctx, text) },
+		CloseCodes:  map[string]ws.StatusCode{hub.DrainingNow: CloseRestart, hub.TokenExpired: CloseTokenExpired},
+	}
+}
 
 // maxMessage bounds what a client may send in one message.
 const maxMessage = 64 << 10
 
 var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
-// encode is an event as a text frame.
+// encode is an event as a message of crier.v1.
 func encode(e *hub.Event) []byte {
 	b := make([]byte, 0, len(e.Data)+80)
 	b = append(b, `{"type":"`...)
@@ -62,7 +90,7 @@ func encode(e *hub.Event) []byte {
 	}
 	b = append(b, `,"data":`...)
 	b = append(b, e.Data...)
-	return textFrame(append(b, '}'))
+	return append(b, '}')
 }
 
 func textFrame(payload []byte) []byte {
@@ -94,12 +122,30 @@ type conn struct {
 	server *Server
 	sub    *hub.Subscriber
 	stream *hub.Stream
+	speaks *Dialect
 	follow map[string]bool // the reader's goroutine only
 	rate   int
 }
 
 // Send is part of hub.Sink.
-func (c *conn) Send(e *hub.Event) bool { return c.wire.Write(e.Encoded(hub.WebSocket, encode)) }
+func (c *conn) Send(e *hub.Event) bool {
+	frame := e.Encoded(c.speaks.Slot, func(e *hub.Event) []byte {
+		message := c.speaks.EncodeFunc(e)
+		if message == nil {
+			return nil
+		}
+		return textFrame(message)
+	})
+	return len(frame) == 0 || c.wire.Write(frame)
+}
+
+// Reply is part of Session.
+func (c *conn) Reply(payload []byte) { c.wire.Write(textFrame(payload)) }
+
+// Read is part of Session.
+func (c *conn) Read(ctx context.Context, ids []int64) error {
+	return c.server.Commands.Read(ctx, c.stream.UserID, ids)
+}
 
 // busyBytes waiting mean that the socket lags by more than a round of ticks.
 const busyBytes = 16 << 10
@@ -108,17 +154,20 @@ const busyBytes = 16 << 10
 func (c *conn) Busy() bool { return c.wire.Pending() > busyBytes }
 
 // CaughtUp is part of hub.Sink.
-func (c *conn) CaughtUp(replayed int) {
-	if e := c.stream.Place.Resumed(replayed); e != nil {
-		c.Send(e)
-	}
+func (c *conn) CaughtUp(replayed int) bool {
+	e := c.stream.Place.Resumed(replayed)
+	return e == nil || c.Send(e)
 }
 
 // Bye is part of hub.Sink.
 func (c *conn) Bye(reason string, retry time.Duration) {
 	c.Send(hub.ByeEvent(reason, retry))
 	c.server.CutFunc(c.stream.UserID, c.stream.Session, reason)
-	c.close(closeCodes[reason], reason)
+	code, ok := c.speaks.CloseCodes[reason]
+	if !ok {
+		code = CloseNormal
+	}
+	c.close(code, reason)
 }
 
 func (c *conn) close(code ws.StatusCode, reason string) {
@@ -131,15 +180,15 @@ func (c *conn) close(code ws.StatusCode, reason string) {
 // Serve upgrades a request and returns; the connection lives on. begin is called
 // once the hub notes what arrives; its error is returned, with nothing written.
 // The request's origin was checked before.
-func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error)) error {
-	c := &conn{server: s, stream: st, follow: make(map[string]bool), rate: st.Rate}
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error), d *Dialect) error {
+	c := &conn{server: s, stream: st, speaks: d, follow: make(map[string]bool), rate: st.Rate}
 	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
 	var err error
 	if st.Place, err = begin(); err != nil {
 		c.sub.Unsubscribe()
 		return err
 	}
-	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == Protocol }}
+	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == d.Subprotocol && p != "" }}
 	socket, rw, _, err := up.Upgrade(r, w)
 	if err != nil {
 		// The upgrader has answered 4xx itself.
@@ -213,7 +262,7 @@ func (c *conn) read(ctx context.Context, n net.Conn, early []byte) error {
 		if len(text) > maxMessage {
 			return c.fault(wsutil.ErrFrameTooLarge)
 		}
-		c.command(ctx, text)
+		c.speaks.CommandFunc(ctx, c, text)
 	}
 }
 
@@ -273,7 +322,7 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	}
 	switch m.Type {
 	case "ping":
-		c.wire.Write(textFrame([]byte(`{"type":"pong"}`)))
+		c.Reply([]byte(`{"type":"pong"}`))
 	case "subscribe", "unsubscribe":
 		c.subscribe(m.Topics, m.Type == "subscribe")
 	case "read":
@@ -289,7 +338,7 @@ func (c *conn) command(ctx context.Context, text []byte) {
 			return
 		}
 		c.wire.EndAt(ends)
-		c.wire.Write(textFrame([]byte(`{"type":"authenticated"}`)))
+		c.Reply([]byte(`{"type":"authenticated"}`))
 	default:
 		c.complain("unknown_type", fmt.Sprintf("type: %.50q is not subscribe, unsubscribe, read, ping or auth", m.Type))
 	}
@@ -319,5 +368,5 @@ func (c *conn) subscribe(topics []string, on bool) {
 
 func (c *conn) complain(code, message string) {
 	b, _ := json.Marshal(map[string]string{"type": "error", "code": code, "message": message}) // strings encode
-	c.wire.Write(textFrame(b))
+	c.Reply(b)
 }

@@ -230,6 +230,7 @@ type Filter struct {
 	State  State
 	Symbol string
 	Before int64 // only ids below; 0: from the newest
+	Offset int   // so many are left out first, for older clients' numbered pages
 	Limit  int
 }
 
@@ -245,8 +246,8 @@ func (s *Store) List(ctx context.Context, user event.UserID, f Filter, now time.
 	if err := s.db.QueryRow(ctx, `select count(*) from alerts a where `+where, args...).Scan(&count); err != nil {
 		return nil, 0, false, fmt.Errorf("counting alerts: %w", err)
 	}
-	rows, err := s.db.Query(ctx, `select `+columns+` from alerts a where `+where+` and ($5 = 0 or a.id < $5) order by a.id desc limit $6`,
-		append(args, f.Before, f.Limit+1)...)
+	rows, err := s.db.Query(ctx, `select `+columns+` from alerts a where `+where+` and ($5 = 0 or a.id < $5) order by a.id desc limit $6 offset $7`,
+		append(args, f.Before, f.Limit+1, f.Offset)...)
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("listing alerts: %w", err)
 	}

@@ -57,6 +57,18 @@ func (s *Store) After(ctx context.Context, user event.UserID, after int64, limit
 		string(user), after, limit)
 }
 
+// FirstUnread is the lowest id of an unread notification, 0 when all are read.
+func (s *Store) FirstUnread(ctx context.Context, user event.UserID) (int64, error) {
+	var id *int64
+	if err := s.db.QueryRow(ctx, `select min(id) from notifications where user_id = $1 and read_at is null`, string(user)).Scan(&id); err != nil {
+		return 0, fmt.Errorf("looking for the first unread notification: %w", err)
+	}
+	if id == nil {
+		return 0, nil
+	}
+	return *id, nil
+}
+
 // Get reads one notification; ErrNotFound if it is not in the user's inbox.
 func (s *Store) Get(ctx context.Context, user event.UserID, id int64) (event.Stored, error) {
 	found, err := s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = $2`, string(user), id)

@@ -1,0 +1,19 @@
+package api
+
+// Scope is who may use a route.
+type Scope uint8
+
+// The scopes.
+const (
+	Public  Scope = iota // anybody
+	Person               // somebody signed in
+	Sender               // a service, or somebody signed in
+	Streams              // as Public; credentials may stand in the query, origins are checked
+)
+
+// Route is one line of a table of routes.
+type Route struct {
+	Method, Path string
+	Scope        Scope
+	Handler      Handler
+}

@@ -1,0 +1,8 @@
+// Package compat answers the requests of older systems' clients, so that they
+// move over by changing a host name: the table of aliases, and the older
+// protocols' forms, mapped onto the handlers of gateway/api and the sockets of
+// gateway/ws. No logic is written twice: what is here reads one form and writes
+// another.
+//
+// docs/compatible-clients.md lists the requests.
+package compat

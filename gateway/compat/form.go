@@ -1,0 +1,143 @@
+package compat
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"crier/gateway/api"
+	"crier/internal/event"
+	"crier/internal/problem"
+)
+
+// clients are the handlers of older clients.
+type clients struct {
+	*api.API
+}
+
+// fields are the members of a body, each as the JSON that was sent; a form's
+// are strings.
+type fields map[string]json.RawMessage
+
+// maxBody bounds a request's body; the largest is a notification's payload.
+const maxBody = 1 << 20
+
+// read takes a JSON object, or a form. What is neither is an empty body: the
+// older systems answered that with their message for missing fields.
+func read(w http.ResponseWriter, r *http.Request) (fields, error) {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // an unreadable one is taken for JSON
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	f := make(fields)
+	if kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data" {
+		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+			return f, tooLarge(err)
+		}
+		for name, values := range r.PostForm {
+			b, err := json.Marshal(values[0])
+			if err != nil {
+				return f, err
+			}
+			f[name] = b
+		}
+		return f, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return f, tooLarge(err)
+	}
+	if json.Unmarshal(body, &f) != nil || f == nil {
+		f = make(fields)
+	}
+	return f, nil
+}
+
+func tooLarge(err error) error {
+	var limit *http.MaxBytesError
+	if errors.As(err, &limit) {
+		return problem.New(problem.TooLarge, "The body must be at most 1 MiB.")
+	}
+	return problem.Wrap(problem.InvalidJSON, "The body could not be read.", err)
+}
+
+// has says whether a member was sent that is not null or an empty string.
+func (f fields) has(names ...string) bool {
+	for _, n := range names {
+		if s := string(f[n]); s == "" || s == "null" || s == `""` {
+			return false
+		}
+	}
+	return true
+}
+
+// text is a member's string, or its JSON where it is a number.
+func (f fields) text(name string) string {
+	var s string
+	if json.Unmarshal(f[name], &s) == nil {
+		return s
+	}
+	return string(f[name])
+}
+
+// answer writes JSON.
+func answer(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // a reader that has gone is no fault of ours
+	return nil
+}
+
+// refuse writes {"error": text} with a client's fault, and leaves ours to the
+// caller, who writes problem+json.
+func refuse(w http.ResponseWriter, status int, member string, err error, text string) error {
+	if err != nil {
+		p := problem.Of(err)
+		if problem.Catalogue[p.Code].Status >= 500 || p.Code == problem.TooMany {
+			return err
+		}
+		if text == "" {
+			text = sentence(p)
+		}
+	}
+	return answer(w, status, map[string]string{member: text})
+}
+
+// sentence is a problem in one line for people.
+func sentence(p *problem.Problem) string {
+	if len(p.Errors) == 0 {
+		return p.Detail
+	}
+	var parts []string
+	for _, e := range p.Errors {
+		parts = append(parts, strings.TrimSpace(e.Field+" "+e.Message))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// byField is a problem as older clients with arrays of messages want it.
+func byField(p *problem.Problem) map[string][]string {
+	out := make(map[string][]string)
+	for _, e := range p.Errors {
+		name := e.Field
+		if name == "" {
+			name = "non_field_errors"
+		}
+		out[name] = append(out[name], e.Message)
+	}
+	if len(out) == 0 {
+		out["non_field_errors"] = []string{p.Detail}
+	}
+	return out
+}
+
+func isInput(err error) (*problem.Problem, bool) {
+	var inv event.Invalid
+	p := problem.Of(err)
+	return p, errors.As(err, &inv) || len(p.Errors) > 0
+}

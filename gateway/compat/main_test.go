@@ -1,0 +1,9 @@
+package compat_test
+
+import (
+	"testing"
+
+	"crier/internal/criertest"
+)
+
+func TestMain(m *testing.M) { criertest.Main(m) }

@@ -1,0 +1,56 @@
+package compat
+
+import (
+	"net/http"
+
+	"crier/gateway/api"
+)
+
+// Routes is the table of aliases; page is the demo page's document. The letters
+// are the systems' in docs/compatible-clients.md.
+func Routes(a *api.API, page http.Handler) []api.Route {
+	c := &clients{a}
+	return []api.Route{
+		// A: alerts by username
+		{Method: "POST", Path: "/signup", Scope: api.Public, Handler: c.signup},
+		{Method: "POST", Path: "/api/signup", Scope: api.Public, Handler: c.signup},
+		{Method: "POST", Path: "/login", Scope: api.Public, Handler: c.login("token", http.StatusBadRequest)},           // and E
+		{Method: "POST", Path: "/api/login", Scope: api.Public, Handler: c.login("JWT token", http.StatusUnauthorized)}, // and B
+		{Method: "POST", Path: "/login/refresh", Scope: api.Public, Handler: c.refresh},
+		{Method: "POST", Path: "/create_alert", Scope: api.Person, Handler: c.createAlert},
+		{Method: "POST", Path: "/delete_alert", Scope: api.Person, Handler: c.deleteAlert},
+		{Method: "GET", Path: "/fetch_alerts", Scope: api.Person, Handler: c.fetchAlerts},
+		{Method: "POST", Path: "/api/alerts/create", Scope: api.Person, Handler: c.createAlert}, // and B
+		{Method: "POST", Path: "/api/alerts/delete", Scope: api.Person, Handler: c.deleteAlert},
+
+		// B: alerts by email address
+		{Method: "POST", Path: "/api/register", Scope: api.Public, Handler: c.registerEmail},
+		{Method: "POST", Path: "/api/alerts/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
+		{Method: "POST", Path: "/api/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
+		{Method: "GET", Path: "/api/alerts", Scope: api.Person, Handler: c.listAlerts}, // and A
+		{Method: "GET", Path: "/api/alerts/{status}", Scope: api.Person, Handler: c.listAlerts},
+
+		// C: notifications over WebSocket
+		{Method: "POST", Path: "/api/users/token", Scope: api.Public, Handler: c.identity},
+		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Public, Handler: c.identityRefresh},
+		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Public, Handler: c.identityVerify},
+		{Method: "GET", Path: "/api/users/is-authenticated", Scope: api.Person, Handler: c.isAuthenticated},
+		{Method: "POST", Path: "/api/notifications/send", Scope: api.Sender, Handler: c.send},
+		{Method: "GET", Path: "/api/notifications", Scope: api.Public, Handler: plain(page)},
+		{Method: "GET", Path: "/api/docs", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/index.html", http.StatusFound))},
+		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},
+		{Method: "GET", Path: "/ws/notifications/{user_id}", Scope: api.Streams, Handler: c.socket},
+
+		// E: the accounts of the chat's clients
+		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},
+		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
+		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},
+	}
+}
+
+func plain(h http.Handler) api.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
