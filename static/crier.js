@@ -321,7 +321,10 @@ export class Crier extends EventTarget {
     };
     addEventListener('online', look, { signal });
     document.addEventListener('visibilitychange', look, { signal });
-    // A page kept for "back" comes alive again with a connection that is gone.
+    // A browser keeps a page that was left, with its connection, for "back"; and
+    // over HTTP/1.1 it opens six to a server in all: after six pages nothing
+    // would go through any more. So a page that is left lets go of its own.
+    addEventListener('pagehide', () => { if (this.#state.name !== 'closed') this.#drop(); }, { signal });
     addEventListener('pageshow', (event) => { if (event.persisted && this.#state.name !== 'closed') this.#connect(); }, { signal });
   }
 

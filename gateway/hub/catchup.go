@@ -113,7 +113,7 @@ func (h *Hub) advance(ctx context.Context, s *Subscriber) error {
 		s.last = max(s.last, known)
 	}
 	if s.last >= a.highest {
-		s.becomeLive()
+		s.becomeLive(a)
 		return nil
 	}
 	s.fallBehind()

@@ -127,9 +127,9 @@ func (h *Hub) sendCounts(a *audience, now time.Time) {
 	data, _ := json.Marshal(a.counts) // three numbers
 	ev := &Event{Type: CountsType, Data: data}
 	for _, s := range a.subs {
-		// One that is behind hears of them with its next check.
-		if s.state == live {
-			s.sink.Send(ev)
+		// One that is behind, or refuses, is told when it has caught up.
+		if s.state == live && s.counts < a.counts.Version && s.sink.Send(ev) {
+			s.counts = a.counts.Version
 		}
 	}
 }

@@ -150,28 +150,37 @@ func ParseTopics(names []string) ([]string, error) {
 // ByeAll ends every stream, telling each to come back after a time of its own
 // within spread, and returns how many there were.
 func (h *Hub) ByeAll(reason string, spread time.Duration) int {
-	var sinks []Sink
+	// Each comes back after a time of its own.
+	retry := func() time.Duration { return time.Duration(rand.Int64N(int64(spread) + 1)) }
+	var byes []func()
+	count := 0
 	for i := range h.shards {
 		sh := &h.shards[i]
 		sh.mu.Lock()
 		for _, a := range sh.users {
 			for _, s := range a.subs {
-				sinks = append(sinks, s.sink)
+				count++
+				if bye := s.farewell(reason, retry()); bye != nil {
+					byes = append(byes, bye)
+				}
 			}
 		}
 		sh.mu.Unlock()
 	}
 	h.ticks.mu.Lock()
 	for _, f := range h.ticks.feeds {
-		for s := range f.subs {
-			if s.user == "" {
-				sinks = append(sinks, s.sink)
+		for _, group := range [2]map[*Subscriber]struct{}{f.subs, f.late} {
+			for s := range group {
+				if s.user == "" {
+					count++
+					byes = append(byes, func() { s.sink.Bye(reason, retry()) })
+				}
 			}
 		}
 	}
 	h.ticks.mu.Unlock()
-	for _, s := range sinks {
-		s.Bye(reason, time.Duration(rand.Int64N(int64(spread)+1)))
+	for _, bye := range byes {
+		bye()
 	}
-	return len(sinks)
+	return count
 }

@@ -122,7 +122,7 @@ func (s *Subscriber) Follow(symbols []string, rate int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop(s)
-	if len(symbols) == 0 {
+	if len(symbols) == 0 || s.ended {
 		return
 	}
 	symbols = slices.Clone(symbols)
@@ -142,6 +142,7 @@ func (s *Subscriber) Follow(symbols []string, rate int) {
 func (t *ticker) remove(s *Subscriber) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	s.ended = true
 	t.drop(s)
 }
 

@@ -76,10 +76,9 @@ const busyBytes = 16 << 10
 func (c *conn) Busy() bool { return c.wire.Pending() > busyBytes }
 
 // CaughtUp is part of hub.Sink.
-func (c *conn) CaughtUp(replayed int) {
-	if e := c.stream.Place.Resumed(replayed); e != nil {
-		c.Send(e)
-	}
+func (c *conn) CaughtUp(replayed int) bool {
+	e := c.stream.Place.Resumed(replayed)
+	return e == nil || c.Send(e)
 }
 
 // Bye is part of hub.Sink.
@@ -116,7 +115,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 	c.wire = s.Pool.NewPumped(heartbeat)
 	c.run()
 	w.WriteHeader(http.StatusOK)
-	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w).Flush)
+	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w))
 	return nil
 }
 

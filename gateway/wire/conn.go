@@ -41,7 +41,8 @@ type Conn struct {
 	closed  bool
 	told    bool // the ended hook was called
 	done    chan struct{}
-	wrote   int64 // wheel second of the last write
+
+	due []int64 // wheel seconds under which the wheel knows it; guarded by the wheel's lock
 }
 
 // hooks are what a connection's owner wants to hear.
@@ -110,8 +111,9 @@ func (c *Conn) EndAt(t time.Time) {
 		c.ends.Store(0)
 		return
 	}
-	c.ends.Store(t.Unix())
-	c.pool.wheel.expire(c, t.Unix())
+	if at := t.Unix(); c.ends.Swap(at) != at {
+		c.pool.wheel.expire(c, at)
+	}
 }
 
 // Close takes no more frames, and ends the connection when those in the outbox
@@ -163,17 +165,22 @@ func (c *Conn) end(reason error) {
 func (c *Conn) End(reason error) { c.end(reason) }
 
 // take takes the outbox to be written; nil when there is nothing, and then the
-// connection is no longer queued.
+// connection is no longer queued, and one that was closed since sent is ended.
 func (c *Conn) take() [][]byte {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.outbox) == 0 || c.closed {
-		c.queued = false
-		return nil
-	}
 	out := c.outbox
 	c.outbox = nil
-	return out
+	if len(out) > 0 && !c.closed {
+		c.mu.Unlock()
+		return out
+	}
+	c.queued = false
+	closing, reason := c.closing && !c.closed, c.reason
+	c.mu.Unlock()
+	if closing {
+		c.end(reason)
+	}
+	return nil
 }
 
 // sent accounts for what is out, and says whether the connection is to close.
@@ -186,7 +193,6 @@ func (c *Conn) sent(n int) {
 		c.refused = false
 	}
 	closing, reason := c.closing && empty && !c.closed, c.reason
-	c.wrote = c.pool.wheel.now.Load()
 	c.mu.Unlock()
 	if h := c.hooks.Load(); drained && h != nil {
 		h.drained()
@@ -196,16 +202,19 @@ func (c *Conn) sent(n int) {
 	}
 }
 
-// idleSince is the wheel's second of the last write.
-func (c *Conn) idleSince() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.wrote
+// Flusher is what Pump needs of a response besides writing;
+// http.ResponseController is one.
+type Flusher interface {
+	Flush() error
+	SetWriteDeadline(t time.Time) error
 }
+
+// pumpPiece is how much of a frame must be taken within Config.Stall.
+const pumpPiece = 16 << 10
 
 // Pump writes what is sent to a connection made by NewPumped to w, until ctx or
 // the connection ends. It is the whole life of an HTTP/2 stream's handler.
-func (c *Conn) Pump(ctx context.Context, w io.Writer, flush func() error) error {
+func (c *Conn) Pump(ctx context.Context, w io.Writer, f Flusher) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -216,19 +225,44 @@ func (c *Conn) Pump(ctx context.Context, w io.Writer, flush func() error) error 
 		case <-c.kick:
 		}
 		for bufs := c.take(); bufs != nil; bufs = c.take() {
-			n := 0
-			for _, b := range bufs {
-				if _, err := w.Write(b); err != nil {
-					c.end(ErrGone)
-					return err
-				}
-				n += len(b)
+			began := time.Now()
+			n, err := c.pumpOut(bufs, w, f, &began)
+			if err != nil && time.Since(began) >= c.pool.cfg.Stall {
+				c.pool.stalled.Add(1)
+				c.end(ErrStalled)
+				return ErrStalled
 			}
-			if err := flush(); err != nil {
+			if err != nil {
 				c.end(ErrGone)
 				return err
 			}
 			c.sent(n)
 		}
 	}
+}
+
+// pumpOut writes frames in pieces, each of which may take Config.Stall from
+// began on.
+func (c *Conn) pumpOut(bufs [][]byte, w io.Writer, f Flusher, began *time.Time) (n int, err error) {
+	allow := func() {
+		*began = time.Now()
+		_ = f.SetWriteDeadline(began.Add(c.pool.cfg.Stall)) // where there is none, the connection's own end must do
+	}
+	for _, b := range bufs {
+		n += len(b)
+		for len(b) > 0 {
+			piece := b[:min(len(b), pumpPiece)]
+			b = b[len(piece):]
+			allow()
+			if _, err := w.Write(piece); err != nil {
+				return n, err
+			}
+		}
+	}
+	allow()
+	if err := f.Flush(); err != nil {
+		return n, err
+	}
+	// Silence is no fault.
+	return n, f.SetWriteDeadline(time.Time{})
 }

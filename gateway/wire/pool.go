@@ -17,7 +17,7 @@ import (
 type Config struct {
 	Outbox    int           // bytes that may wait for one connection; 0: 256 KiB
 	Stall     time.Duration // a socket that takes nothing for so long is cut; 0: 20 s
-	Heartbeat time.Duration // silence after which a heartbeat is sent; 0: 20 s, the contract allows 25
+	Heartbeat time.Duration // between two heartbeats, in whole seconds; 0: 20 s, the contract allows 25
 	Writers   int           // 0: one for each processor
 }
 
@@ -45,8 +45,9 @@ type Pool struct {
 	group   *lifecycle.Group
 	next    atomic.Uint32
 
-	mu    sync.Mutex // guards conns
-	conns map[*Conn]struct{}
+	mu      sync.Mutex // guards conns and stopped
+	conns   map[*Conn]struct{}
+	stopped bool
 
 	blocked atomic.Int64
 	stalled atomic.Int64
@@ -82,6 +83,7 @@ func (p *Pool) Start(ctx context.Context) {
 // Stop ends all connections at once and waits for the goroutines.
 func (p *Pool) Stop(ctx context.Context) error {
 	p.mu.Lock()
+	p.stopped = true // who comes now is ended as he comes
 	conns := make([]*Conn, 0, len(p.conns))
 	for c := range p.conns {
 		conns = append(conns, c)
@@ -107,7 +109,7 @@ func (p *Pool) Stats() Stats {
 	return Stats{len(p.conns), p.blocked.Load(), p.stalled.Load()}
 }
 
-// Adopt takes over a socket. beat is written when nothing else was for a while.
+// Adopt takes over a socket. beat is written every Config.Heartbeat.
 // read, if not nil, runs in a goroutine of the pool and must return when the
 // socket ends; then the connection ends too.
 func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.Conn) error) *Conn {
@@ -117,10 +119,19 @@ func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.
 			c.raw = raw
 		}
 	}
-	if read != nil {
+	if read != nil && !c.ended() {
 		c.readBy(read)
 	}
 	return c
+}
+
+func (c *Conn) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *Conn) readBy(read func(context.Context, net.Conn) error) {
@@ -144,11 +155,14 @@ func (p *Pool) add(c *Conn) *Conn {
 	c.pool, c.done = p, make(chan struct{})
 	c.worker = p.workers[int(n)%len(p.workers)]
 	c.slot = int(n) % p.wheel.size
-	c.wrote = p.wheel.now.Load()
+	p.wheel.add(c)
 	p.mu.Lock()
 	p.conns[c] = struct{}{}
+	stopped := p.stopped
 	p.mu.Unlock()
-	p.wheel.add(c)
+	if stopped {
+		c.end(ErrClosed)
+	}
 	return c
 }
 

@@ -2,33 +2,32 @@ package wire
 
 import (
 	"context"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// wheel turns once a second: it sends heartbeats to the connections of one slot
-// that have been silent, and ends those whose time has come. One timer serves
-// all connections.
+// wheel turns once a second: it sends heartbeats to the connections of one slot,
+// and ends those whose time has come. One timer serves all connections.
 type wheel struct {
-	pool *Pool
-	size int // slots: seconds between heartbeats
-	now  atomic.Int64
+	pool    *Pool
+	size    int // slots: seconds between heartbeats
+	started time.Time
 
-	mu    sync.Mutex // guards slots and ends; taken after no other lock
+	mu    sync.Mutex // guards what follows and each Conn's due; taken after no other lock
 	slots []map[*Conn]struct{}
-	ends  map[int64][]*Conn // by unix second; entries of ended connections are passed over
-	last  int64
+	turns int64                        // of slots: seconds since started, whatever the wall clock does
+	ends  map[int64]map[*Conn]struct{} // by unix second
+	last  int64                        // unix second up to which ends were looked at
 }
 
 func newWheel(p *Pool, size int) *wheel {
-	w := &wheel{pool: p, size: max(1, size), ends: make(map[int64][]*Conn)}
+	w := &wheel{pool: p, size: max(1, size), started: time.Now(), ends: make(map[int64]map[*Conn]struct{})}
 	w.slots = make([]map[*Conn]struct{}, w.size)
 	for i := range w.slots {
 		w.slots[i] = make(map[*Conn]struct{})
 	}
-	w.last = time.Now().Unix()
-	w.now.Store(w.last)
+	w.last = w.started.Unix()
 	return w
 }
 
@@ -38,18 +37,32 @@ func (w *wheel) add(c *Conn) {
 	w.slots[c.slot][c] = struct{}{}
 }
 
+// remove forgets an ended connection, wherever it stands.
 func (w *wheel) remove(c *Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.slots[c.slot], c)
+	for _, at := range c.due {
+		if delete(w.ends[at], c); len(w.ends[at]) == 0 {
+			delete(w.ends, at)
+		}
+	}
+	c.due = nil
 }
 
-// expire has a connection looked at in a second to come.
+// expire has a connection looked at in a second to come, unless it has ended.
 func (w *wheel) expire(c *Conn, at int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if c.ended() {
+		return
+	}
 	at = max(at, w.last+1)
-	w.ends[at] = append(w.ends[at], c)
+	if w.ends[at] == nil {
+		w.ends[at] = make(map[*Conn]struct{})
+	}
+	w.ends[at][c] = struct{}{}
+	c.due = append(c.due, at)
 }
 
 func (w *wheel) run(ctx context.Context) error {
@@ -60,33 +73,38 @@ func (w *wheel) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-t.C:
-			w.turn(now.Unix())
+			w.turn(int64(now.Sub(w.started)/time.Second), now.Unix())
 		}
 	}
 }
 
-// turn looks at every second up to now.
-func (w *wheel) turn(now int64) {
-	w.now.Store(now)
+// turn looks at every slot up to turns, and at every end up to the unix second now.
+func (w *wheel) turn(turns, now int64) {
 	w.mu.Lock()
 	var silent, due []*Conn
 	// After a pause longer than a turn each slot is looked at once.
-	for s := max(w.last+1, now-int64(w.size)+1); s <= now; s++ {
+	for s := max(w.turns+1, turns-int64(w.size)+1); s <= turns; s++ {
 		for c := range w.slots[s%int64(w.size)] {
 			silent = append(silent, c)
 		}
 	}
-	for s := w.last + 1; s <= now; s++ {
-		due = append(due, w.ends[s]...)
-		delete(w.ends, s)
+	w.turns = turns
+	// The wall clock may be set: forward by years, or back, and then what was due
+	// and is again to come is waited for anew.
+	for at, conns := range w.ends {
+		if at > now {
+			continue
+		}
+		for c := range conns {
+			due = append(due, c)
+			c.due = slices.DeleteFunc(c.due, func(d int64) bool { return d == at })
+		}
+		delete(w.ends, at)
 	}
 	w.last = now
 	w.mu.Unlock()
 	for _, c := range silent {
-		// Anything written within half a turn keeps proxies awake as well.
-		if now-c.idleSince() >= int64(w.size)/2 {
-			c.Write(c.beat)
-		}
+		c.Write(c.beat)
 	}
 	for _, c := range due {
 		c.fall(now)
@@ -103,8 +121,7 @@ func (c *Conn) fall(now int64) {
 	case closing:
 		c.end(reason)
 	default:
-		if at := c.ends.Load(); at > 0 && at <= now {
-			c.ends.Store(0)
+		if at := c.ends.Load(); at > 0 && at <= now && c.ends.CompareAndSwap(at, 0) {
 			if h := c.hooks.Load(); h != nil {
 				h.expired()
 			}

@@ -21,7 +21,10 @@ type Invalid []FieldError
 func (v Invalid) Error() string {
 	parts := make([]string, len(v))
 	for i, f := range v {
-		parts[i] = f.Field + ": " + f.Message
+		parts[i] = f.Message
+		if f.Field != "" {
+			parts[i] = f.Field + ": " + f.Message
+		}
 	}
 	return strings.Join(parts, "; ")
 }

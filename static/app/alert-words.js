@@ -24,11 +24,14 @@ export function distanceText(price, target) {
   return `${percentText(percentBetween(price, target))} to go`;
 }
 
-/** "once" or "every time, at most every 60s" */
+/** "once" or "every time, at most once in 10m" */
 export function repeatText({ repeat, cooldown }) {
   if (repeat !== 'every') return 'once';
-  return cooldown ? `every time, at most once in ${cooldown}` : 'every time';
+  return cooldown ? `every time, at most once in ${durationText(cooldown)}` : 'every time';
 }
+
+/** The API writes one hour as 1h0m0s; nobody says it so. */
+const durationText = (text) => text.replace(/(\D)0s$/, '$1').replace(/(\D)0m$/, '$1');
 
 /** The request for a new alert from the sentence's parts; nothing empty is sent. */
 export function alertRequest({ symbol, condition, target, note, email, repeat, cooldown }) {

@@ -29,7 +29,7 @@ export function updateRow(node, item, selected) {
   node.item = item;
   const unread = !item.read_at;
   setText(parts.title, item.title || item.body || item.kind);
-  setText(parts.body, item.title ? item.body ?? '' : '');
+  setText(parts.body, (item.title && item.body ? item.body : '').replaceAll('\n', ' · '));
   const loud = item.priority === 'high' || item.priority === 'urgent';
   parts.priority.hidden = !loud;
   parts.priority.className = `tag ${loud ? item.priority : ''}`;

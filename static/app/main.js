@@ -62,7 +62,10 @@ on('user', () => {
 mountChip(document.getElementById('chip-holder'));
 mountPerson(document.getElementById('person-holder'));
 
-await Promise.all([loadStatus(), resumeSession()]);
+// The status comes first: it says what the stream that opens with the session
+// follows. Without it the stream would open twice.
+await loadStatus();
+await resumeSession();
 // A session that was found has opened the stream already.
 if (!get('user')) startStream();
 start(document.getElementById('main'), resolve);

@@ -92,6 +92,12 @@ function paintChange(cell, price) {
   cell.title = day ? 'over 24 hours' : `since ${clockText(price.history[0][0])}, over this page's window`;
 }
 
+/** "live · binance"; a replay's source says its kind already: "replay · trades.csv". */
+function sourceText(kind, source) {
+  if (!kind || kind === source) return source;
+  return `${kind} · ${source.startsWith(`${kind}:`) ? source.slice(kind.length + 1) : source}`;
+}
+
 function paintSource(cell, price) {
   const kind = kindOf(price);
   const feed = get('status')?.feeds?.find(({ source }) => source === price.source);
@@ -103,7 +109,7 @@ function paintSource(cell, price) {
   if (cell.dataset.key !== key) {
     cell.dataset.key = key;
     cell.replaceChildren(
-      h('span', { class: `tag ${kind ?? ''}` }, kind && kind !== price.source ? `${kind} · ${price.source}` : price.source),
+      h('span', { class: `tag ${kind ?? ''}`, title: price.source }, sourceText(kind, price.source)),
       old ? h('span', { class: 'old', title: exactText(price.time) }) : '');
   }
   if (old) setText(cell.querySelector('.old'), age > AGE_MS ? `stale, ${relativeText(since)} old` : 'stale');

@@ -103,7 +103,7 @@ function alertStep() {
   const self = step(2, 'Be told', text, button, trace, line);
 
   const wish = () => {
-    const symbol = symbols()[0];
+    const symbol = symbols().find((name) => priceOf(name)?.price);
     const price = symbol && priceOf(symbol);
     return price && alertRequest({ symbol, condition: 'above', target: moved(price.price, ALERT_AWAY_MILLIONTHS) });
   };

@@ -1,0 +1,311 @@
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What several goroutines write arrives whole, each one's frames in its order,
+// whatever their sizes and however little the socket takes at a time.
+func TestOrderAndContent(t *testing.T) {
+	t.Parallel()
+	sizes := map[string]func(w, n int) int{
+		"small":  func(w, n int) int { return 12 + n%50 },
+		"mixed":  func(w, n int) int { return 12 + (w*7919+n*104729)%9000 },
+		"large":  func(w, n int) int { return 40_000 + n },
+		"larger": func(w, n int) int { return 300_000 }, // than the outbox
+	}
+	for name, size := range sizes {
+		for _, kind := range []string{"writev", "blocking"} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				p := startPool(t, Config{Outbox: 64 << 10, Writers: 2})
+				server, client := pair(t)
+				if kind == "blocking" {
+					server = chunked{server, 1000}
+				}
+				c := p.Adopt(server, []byte("beat"), untilEOF)
+				h := listen(c)
+				count := map[string]int{"small": 2000, "mixed": 300, "large": 30, "larger": 10}[name]
+				read := make(chan error, 1)
+				go func() { read <- readFrames(bufio.NewReader(client), 8, count) }()
+				writeAll(t, c, h, 8, count, size)
+				if err := await(t, "the reader", read); err != nil {
+					t.Error(err)
+				}
+				if n := c.Pending(); n != 0 {
+					// sent comes after the last byte was read
+					for range 1000 {
+						if n = c.Pending(); n == 0 {
+							break
+						}
+						runtime.Gosched()
+					}
+					if n != 0 {
+						t.Errorf("%d bytes are still pending", n)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A reader that never reads is cut after Stall, its outbox bounded until then,
+// while the others get everything.
+func TestStalledReader(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"writev", "blocking"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			const stall = 500 * time.Millisecond
+			p := startPool(t, Config{Outbox: 64 << 10, Stall: stall, Writers: 1})
+			server, _ := pair(t)
+			if kind == "blocking" {
+				server = chunked{server, 1 << 20}
+			}
+			deaf := p.Adopt(server, []byte("beat"), nil)
+			h := listen(deaf)
+			good, client := pair(t)
+			other := p.Adopt(good, []byte("beat"), untilEOF)
+			oh := listen(other)
+			read := make(chan error, 1)
+			go func() { read <- readFrames(bufio.NewReader(client), 1, 5000) }()
+			began := time.Now()
+			refused := false
+			for n := 0; !refused; n++ {
+				refused = !deaf.Write(frame(0, n, 8000))
+				if got := deaf.Pending(); got > 64<<10 {
+					t.Fatalf("%d bytes are pending, want at most the outbox", got)
+				}
+			}
+			writeAll(t, other, oh, 1, 5000, func(int, int) int { return 300 })
+			if err := await(t, "the other reader", read); err != nil {
+				t.Errorf("the other reader: %v", err)
+			}
+			if err := await(t, "the stalled reader's end", h.ended); !errors.Is(err, ErrStalled) {
+				t.Errorf("it ended with %v, want %v", err, ErrStalled)
+			}
+			if d := time.Since(began); d < stall || d > stall+5*time.Second {
+				t.Errorf("it was cut after %v, want %v", d, stall)
+			}
+			if deaf.Write([]byte("x")) {
+				t.Error("a frame was taken after the end")
+			}
+			if st := p.Stats(); st.Stalled != 1 {
+				t.Errorf("stalled %d, want 1", st.Stalled)
+			}
+		})
+	}
+}
+
+// A reader that is slow but not dead is not cut: every bit of progress earns it
+// more time.
+func TestSlowReaderIsKept(t *testing.T) {
+	t.Parallel()
+	const stall = 400 * time.Millisecond
+	p := startPool(t, Config{Outbox: 1 << 20, Stall: stall})
+	server, client := pair(t)
+	c := p.Adopt(server, nil, nil)
+	h := listen(c)
+	c.Write(frame(0, 0, 600_000))
+	read := make(chan error, 1)
+	go func() {
+		read <- readFrames(readerFunc(func(b []byte) (int, error) {
+			timer := time.NewTimer(stall / 20)
+			<-timer.C
+			return client.Read(b[:min(len(b), 10_000)])
+		}), 1, 1)
+	}()
+	if err := await(t, "the reader", read); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-h.ended:
+		t.Errorf("it was cut: %v", err)
+	default:
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// An outbox that is full refuses, takes nothing of the frame, and says when it
+// has room again; a frame larger than the outbox is taken when it is empty.
+func TestOutboxBound(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{Outbox: 10_000})
+	server, client := pair(t)
+	c := p.Adopt(server, nil, nil)
+	h := listen(c)
+	if !c.Write(frame(0, 0, 3<<20)) {
+		t.Fatal("the first frame was refused")
+	}
+	if c.Write(frame(0, 1, 12)) {
+		t.Fatal("a full outbox took a frame")
+	}
+	select {
+	case <-h.drained:
+		t.Fatal("drained before anything was read")
+	default:
+	}
+	if err := readFrames(client, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "drained", h.drained)
+	if !c.Write(frame(0, 0, 12)) {
+		t.Error("a drained outbox refused")
+	}
+	if err := readFrames(client, 1, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// Close takes no more, lets out what was taken, and then ends at once; the hook
+// hears the reason once.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	goodbye := errors.New("goodbye")
+	for i := range 300 {
+		p := closePool(t)
+		server, client := pair(t)
+		c := p.Adopt(server, nil, nil)
+		h := listen(c)
+		if i%3 > 0 {
+			c.Write([]byte("last words"))
+		}
+		if i%3 > 1 {
+			runtime.Gosched()
+		}
+		began := time.Now()
+		c.Close(goodbye)
+		c.Close(errors.New("again"))
+		if c.Write([]byte("more")) {
+			t.Fatal("a frame was taken after Close")
+		}
+		got, err := io.ReadAll(client)
+		if want := strings.Repeat("last words", min(1, i%3)); string(got) != want || err != nil {
+			t.Fatalf("run %d: the reader got %q, %v; want %q", i, got, err, want)
+		}
+		if err := await(t, "the end", h.ended); err != goodbye {
+			t.Fatalf("run %d: ended with %v", i, err)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Fatalf("run %d: it took %v to close", i, d)
+		}
+		_ = client.Close()
+	}
+}
+
+var closePools sync.Map
+
+// closePool is one pool for all runs of a test.
+func closePool(t *testing.T) *Pool {
+	if p, ok := closePools.Load(t.Name()); ok {
+		return p.(*Pool)
+	}
+	p := startPool(t, Config{Writers: 2})
+	closePools.Store(t.Name(), p)
+	return p
+}
+
+// Closing a connection whose reader takes nothing ends it after the grace.
+func TestCloseGrace(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{Outbox: 8 << 20})
+	server, _ := pair(t)
+	c := p.Adopt(server, nil, nil)
+	h := listen(c)
+	c.Write(frame(0, 0, 6<<20))
+	began := time.Now()
+	goodbye := errors.New("goodbye")
+	c.Close(goodbye)
+	if err := await(t, "the end", h.ended); err != goodbye {
+		t.Errorf("ended with %v", err)
+	}
+	if d := time.Since(began); d < closeGrace || d > closeGrace+3*time.Second {
+		t.Errorf("after %v, want the grace of %v", d, closeGrace)
+	}
+}
+
+// Hooks are told of the end exactly once, whether it comes before, while or
+// after they are set, and whoever brings it about.
+func TestHooksAndEnd(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{Writers: 2})
+	for i := range 500 {
+		server, client := net.Pipe()
+		c := p.Adopt(server, nil, untilEOF)
+		ended := make(chan error, 10)
+		var wg sync.WaitGroup
+		wg.Go(func() { c.SetHooks(func() {}, func(err error) { ended <- err }, func() {}) })
+		wg.Go(func() { c.End(ErrGone) })
+		wg.Go(func() { _ = client.Close() })
+		wg.Go(func() { c.Close(ErrClosed) })
+		wg.Go(func() { c.Write([]byte("x")) })
+		wg.Go(func() { c.EndAt(time.Now().Add(time.Duration(rand.IntN(3)) * time.Second)) })
+		wg.Wait()
+		await(t, "the end", ended)
+		<-c.Done()
+		if len(ended) != 0 {
+			t.Fatalf("run %d: told %d times more", i, len(ended))
+		}
+	}
+	if st := p.Stats(); st.Conns != 0 {
+		t.Errorf("%d connections are kept", st.Conns)
+	}
+	p.wheel.mu.Lock()
+	defer p.wheel.mu.Unlock()
+	if n := len(p.wheel.ends); n != 0 {
+		t.Errorf("the wheel keeps %d seconds of ended connections", n)
+	}
+}
+
+// The peer's going ends the connection.
+func TestPeerGoes(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{})
+	for _, c := range []struct {
+		name string
+		read func(t *testing.T, server net.Conn) *Conn
+	}{
+		{"heard by the reader", func(t *testing.T, s net.Conn) *Conn { return p.Adopt(s, nil, untilEOF) }},
+		{"heard by the writer", func(t *testing.T, s net.Conn) *Conn { return p.Adopt(s, nil, nil) }},
+		{"heard by a blocked writer", func(t *testing.T, s net.Conn) *Conn {
+			conn := p.Adopt(s, nil, nil)
+			conn.Write(frame(0, 0, 200_000))
+			return conn
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server, client := pair(t)
+			conn := c.read(t, server)
+			h := listen(conn)
+			_ = client.(*net.TCPConn).SetLinger(0) // a reset
+			_ = client.Close()
+			end := time.After(patience)
+			for {
+				conn.Write([]byte("is anybody there?"))
+				select {
+				case err := <-h.ended:
+					if !errors.Is(err, ErrGone) {
+						t.Errorf("ended with %v", err)
+					}
+					return
+				case <-end:
+					t.Fatal("it did not end")
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,296 @@
+package promises
+
+import (
+	"context"
+	"fmt"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"crier/internal/criertest"
+	"crier/internal/decimal"
+	"crier/internal/event"
+)
+
+// firing is what the page's inbox says of a fired alert.
+type firing struct {
+	ID      int64         `json:"id"`
+	Kind    string        `json:"kind"`
+	Payload event.Trigger `json:"payload"`
+}
+
+// inboxOf reads the inbox with the page's own session, oldest first.
+func inboxOf(t *tab) []firing {
+	t.tb.Helper()
+	return eval[[]firing](t, `fetch('/api/v1/notifications?limit=50').then((r) => r.json()).then(({results}) => results.reverse())`)
+}
+
+// firstMet is the tick that an alert set before all of them must fire on.
+func firstMet(tb testing.TB, ticks []played, condition event.Condition, target string) played {
+	tb.Helper()
+	mark, err := decimal.Parse(target)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, p := range ticks {
+		if condition.Met(p.Price, mark) {
+			return p
+		}
+	}
+	tb.Fatalf("no tick is %s %s", condition, target)
+	return played{}
+}
+
+// The whole promise in a real browser: somebody signs up in the page and sets
+// alerts there; real ticks make them arrive without a reload, over SSE and then
+// over WebSocket, each fired on the very tick that had to fire it; the server is
+// killed and started again with a replay under the open page, and the page
+// catches up by itself with what came meanwhile and what comes afterwards. The
+// console has nothing to say against it but that nobody answered meanwhile.
+func TestBrowserFromTickToPage(t *testing.T) {
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	// A document that was loaded anew would not have it.
+	eval[bool](page, `window.sameDocument = true`)
+
+	above := page.setAlert("above", "1,667.30")
+	ticks := produceRecording(t, p, ethTrades)
+	page.until("the alert fired", `document.querySelector('[data-testid=alert-item][data-state=triggered]')`)
+	page.until("one is unread", `document.querySelector('[data-testid=unread]').textContent === '1'`)
+	page.goTo("inbox")
+	if title := page.item(1); !strings.Contains(title, "ETHUSDT") || !strings.Contains(title, "1667.3") {
+		t.Errorf("the title is %q", title)
+	}
+	checkFiring(t, inboxOf(page)[0], above, firstMet(t, ticks, event.Above, "1667.30"))
+
+	page.click(sel("status-chip") + " .chip-main")
+	page.click(sel("transport-ws") + " + span")
+	page.untilLive("ws")
+	page.run("closing the panel", chromedp.KeyEvent("\x1b"))
+	below := page.setAlert("below", "1666.21")
+	page.goTo("inbox")
+	ticks = produceRecording(t, p, ethTrades)
+	page.item(2)
+	checkFiring(t, inboxOf(page)[1], below, firstMet(t, ticks, event.Below, "1666.21"))
+	page.until("still the same document", `window.sameDocument`)
+
+	page.run("reloading", chromedp.Reload())
+	page.untilLive("ws") // the choice is kept
+	page.item(1)
+	page.item(2)
+	eval[bool](page, `window.sameDocument = true`)
+
+	replayed := page.setAlert("above", "1667.32")
+	page.goTo("inbox")
+	user := p.SignUp("ann")
+	page.serverGoes()
+	p.Kill()
+	page.until("the chip says so", `['waiting', 'connecting'].includes(document.querySelector('[data-testid=status-chip]').dataset.state)`)
+	p.Start("CRIER_FEEDS=replay:" + recording(t, ethTrades) + "@max")
+	// The page may still be waiting; what is sent now is either missed or live.
+	send(t, p, user.ID, "sent after the restart")
+	page.untilLive("ws")
+	page.item(3)
+	page.item(4)
+	titles := page.item(3) + page.item(4)
+	if !strings.Contains(titles, "sent after the restart") || !strings.Contains(titles, "ETHUSDT") {
+		t.Errorf("after the restart came %q", titles)
+	}
+	for _, n := range inboxOf(page) {
+		if n.Kind == "alert" && n.Payload.AlertID == int64(replayed) && n.Payload.Price.String() != "1667.32" {
+			t.Errorf("the replayed alert fired at %v", n.Payload.Price)
+		}
+	}
+	send(t, p, user.ID, "sent to the page that came back")
+	page.item(5)
+	page.until("still the same document", `window.sameDocument`)
+}
+
+func checkFiring(t *testing.T, got firing, alert int, want played) {
+	t.Helper()
+	if got.Kind != "alert" || got.Payload.AlertID != int64(alert) || got.Payload.Offset != want.Offset || got.Payload.Price.Cmp(want.Price) != 0 {
+		t.Errorf("got %+v, want alert %d on %+v", got, alert, want)
+	}
+}
+
+func send(t *testing.T, p *criertest.Program, userID, title string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := p.Service().Do(ctx, "POST", "/notifications", map[string]any{"user_id": userID, "title": title, "body": "From a service."}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Swagger's page of the embedded default works as it is: the API key is filled
+// in, and "Try it out" sends a notification that reaches the inbox.
+func TestBrowserSwagger(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann := p.SignUp("ann")
+	page := openTab(t, p.Facts().HTTP)
+	page.open("/swagger/")
+	const operation = "#operations-notifications-post_notifications"
+	page.until("Swagger lists the operation", `document.querySelector('`+operation+`')`)
+	page.until("no error is shown", `!document.querySelector('.errors-wrapper, .loading-container .failed-config')`)
+	page.click(operation + " .opblock-summary-control")
+	page.until("the operation is authorised", `document.querySelector('`+operation+` .authorization__btn.locked, `+operation+` .authorization__btn[aria-label*="unlocked"] ~ .locked, `+operation+` .authorization__btn svg.locked')`)
+	page.click(operation + " .try-out__btn")
+	page.until("the body can be written", `document.querySelector('`+operation+` textarea.body-param__text')`)
+	// React hears of a change only when the element's own setter is used.
+	eval[bool](page, fmt.Sprintf(`(() => { const a = document.querySelector('%s textarea.body-param__text');
+		Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(a, JSON.stringify({user_id: %q, title: 'from Swagger'}));
+		a.dispatchEvent(new Event('input', {bubbles: true})); a.dispatchEvent(new Event('change', {bubbles: true})); return true; })()`, operation, ann.ID))
+	page.click(operation + " .execute")
+	page.until("202", `document.querySelector('`+operation+` .live-responses-table .response td.response-col_status')?.textContent.trim().startsWith('202')`)
+	if got := ann.Follow(t, "0", 1); got[0].Title != "from Swagger" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A page that was left holds no connection, although the browser keeps it for
+// "back": over HTTP/1.1 a browser opens six to a server, so the seventh page
+// would stand still. Going back brings the stream back.
+func TestBrowserLeftPages(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	for range 5 {
+		for _, path := range []string{"/prices", "/send"} {
+			page.open(path)
+			page.untilLive("sse")
+		}
+	}
+	if status := eval[int](page, `fetch('/api/v1/status').then((r) => r.status)`); status != 200 {
+		t.Errorf("the tenth page's request was answered with %d", status)
+	}
+	eval[bool](page, `(setTimeout(() => history.back()), true)`) // a kept page loads nothing that could be waited for
+	page.until("the page before", `location.pathname === '/prices'`)
+	page.untilLive("sse")
+	criertest.Eventually(t, patience, "one stream is open", func() bool { return p.Metric("crier_gateway_streams") == 1 })
+}
+
+// screens are the main views in the sizes and colours that people have.
+var screens = []struct {
+	name          string
+	width, height int64
+	scheme        string
+}{
+	{"desktop-light", 1280, 800, "light"},
+	{"desktop-dark", 1280, 800, "dark"},
+	{"phone-light", 390, 844, "light"},
+	{"phone-dark", 390, 844, "dark"},
+}
+
+// Every main view can be drawn in light and dark, on a desk and on a phone,
+// without leaving the screen's width. The pictures are kept where
+// CRIER_TEST_SCREENSHOTS names a folder.
+func TestBrowserScreens(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("CRIER_TEST_SCREENSHOTS")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	p := criertest.Start(t, "CRIER_FEEDS=simulated,replay:"+recording(t, ethTrades)+"@max", "CRIER_SIMULATED_SEED=7", "CRIER_SYMBOLS=BTCUSDT,SOLUSDT,XRPUSDT")
+	page := openTab(t, p.Facts().HTTP)
+	photograph := func(view, path string, drawn string) {
+		for _, s := range screens {
+			page.run("resizing", chromedp.EmulateViewport(s.width, s.height), colours(s.scheme))
+			page.open(path)
+			page.until(view+" is drawn", drawn)
+			page.until("the stream is open", `document.querySelector('[data-testid=status-chip][data-state=live]')`)
+			if excess := eval[int](page, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); excess > 0 {
+				t.Errorf("%s on %s is %d pixels wider than the screen", view, s.name, excess)
+			}
+			file := filepath.Join(dir, view+"-"+s.name+".png")
+			page.shot(file)
+			checkPicture(t, file, int(s.width))
+		}
+	}
+	photograph("first-visit", "/", `document.querySelector('[data-testid=steps]') && document.querySelectorAll('[data-testid=price-row][data-price]').length >= 3`)
+	photograph("signup", "/signup", `document.querySelector('[data-testid=signup-form]')`)
+
+	page.signUp("ann")
+	user := p.SignUp("ann")
+	furnish(t, p, user)
+	page.untilLive("sse")
+	var priced = `document.querySelectorAll('[data-testid=price-row][data-price]').length >= 3`
+	photograph("prices", "/prices", priced)
+	photograph("alerts", "/alerts/1", `document.querySelector('.detail h2, .detail h1') && document.querySelectorAll('[data-testid=alert-item]').length >= 3`)
+	photograph("send", "/send", `document.querySelector('[data-testid=send-title]')`)
+	photograph("inbox", "/inbox", `document.querySelectorAll('[data-testid=inbox-item]').length >= 5`)
+	photograph("inbox-detail", "/inbox/3", `document.querySelector('[data-testid=inbox-detail]')`)
+}
+
+// colours makes the page believe that the person likes light or dark, and no movement.
+func colours(scheme string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+		return err
+	})
+}
+
+// furnish fills an inbox and sets alerts, so that there is something to see.
+func furnish(t *testing.T, p *criertest.Program, user *criertest.User) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, n := range []map[string]any{
+		{"title": "Backup finished", "body": "412 GB in 38 min, checked against the last one."},
+		{"title": "Deploy of api v2.3 is live", "body": "All eight machines answer. Rolled out by Mara in 4 minutes; the previous version stays warm for an hour.", "url": "https://deploy.example.org/api/2.3"},
+		{"title": "Disk of db-2 is 91 % full", "body": "At this pace it is full on Thursday.", "priority": "high", "payload": map[string]any{"host": "db-2", "used": 0.91, "mount": "/var/lib/postgresql"}},
+		{"title": "Payment gateway refuses every card", "body": "Since 14:02, both regions.", "priority": "urgent"},
+		{"title": "A title that somebody has written far too long for one line of any list, so that it has to end somewhere", "body": "And a body that goes on as well, for more than two lines in a narrow list, because programs that write notifications rarely count what they write, and nobody stops them."},
+	} {
+		n["user_id"] = user.ID
+		if err := p.Service().Do(ctx, "POST", "/notifications", n, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user.Follow(t, "0", 5)
+	for _, a := range []map[string]any{
+		{"symbol": "ETHUSDT", "condition": "above", "target": "1600", "note": "sell a third"},
+		{"symbol": "BTCUSDT", "condition": "above", "target": "250000", "repeat": "every", "cooldown": "1h"},
+		{"symbol": "SOLUSDT", "condition": "below", "target": "0.01", "email": "ann@example.org"},
+	} {
+		if err := user.Do(ctx, "POST", "/alerts", a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user.Follow(t, "5", 1) // the alert that was true already
+}
+
+// checkPicture reads a picture back: it has the screen's width, and is not of
+// one colour.
+func checkPicture(t *testing.T, path string, width int) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	img, err := png.Decode(f)
+	if err != nil {
+		t.Fatalf("reading %s: %v", path, err)
+	}
+	colours := make(map[[4]uint32]bool)
+	b := img.Bounds()
+	for y := b.Min.Y; y < b.Max.Y; y += 7 {
+		for x := b.Min.X; x < b.Max.X; x += 7 {
+			r, g, bl, a := img.At(x, y).RGBA()
+			colours[[4]uint32{r, g, bl, a}] = true
+		}
+	}
+	if b.Dx() != width || len(colours) < 8 {
+		t.Errorf("%s is %d pixels wide with %d colours", path, b.Dx(), len(colours))
+	}
+}
