@@ -167,6 +167,9 @@ func (c *Consumer) store(ctx context.Context, units []unit, triggers []event.Tri
 		if err := decisions.Record(ctx, tx, ids, now); err != nil {
 			return err
 		}
+		if err := c.carry(ctx, tx, now, units, decisions); err != nil {
+			return err
+		}
 		return c.recall(ctx, tx, units, triggers, decisions)
 	})
 }

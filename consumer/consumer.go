@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"crier/consumer/delivery"
+	"crier/consumer/mail"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -28,7 +30,10 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	reg        prometheus.Registerer
 	group      *kafka.Group
+	sender     *mail.Sender
+	jobs       *delivery.Queue // nil without a mail server
 	goroutines *lifecycle.Group
 }
 
@@ -37,12 +42,15 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	if err := cfg.normalise(); err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg)}, nil
+	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
 }
 
 // Start joins the group and begins to read. Failed reports a later end.
 func (c *Consumer) Start(ctx context.Context) error {
 	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
+		return fmt.Errorf("starting the consumer: %w", err)
+	}
+	if err := c.startJobs(ctx); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	var err error
@@ -55,6 +63,30 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.goroutines.Go("consumer pruner", c.prune)
 	c.log.Info("consumer started", "group", Group)
 	return nil
+}
+
+// startJobs starts what carries notifications out of the inbox.
+func (c *Consumer) startJobs(ctx context.Context) error {
+	m := c.cfg.Mail
+	if m.SMTPURL == "" {
+		c.log.Warn("CRIER_SMTP_URL is not set: no mail is sent")
+		return nil
+	}
+	signer, err := c.users.Unsubscriber(ctx)
+	if err != nil {
+		return err
+	}
+	composer, err := mail.NewComposer(m.From, m.PublicURL, m.Templates, signer.Token)
+	if err != nil {
+		return err
+	}
+	if c.sender, err = mail.NewSender(m.SMTPURL, m.PerSecond); err != nil {
+		return err
+	}
+	if c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), c.log); err != nil {
+		return err
+	}
+	return c.jobs.Start(ctx)
 }
 
 // Failed is closed when the part has ended by itself; Err says why.
@@ -71,6 +103,10 @@ func (c *Consumer) Stop(ctx context.Context) error {
 	}
 	err := c.goroutines.Stop(ctx)
 	c.group.Close()
+	if c.jobs != nil {
+		err = errors.Join(err, c.jobs.Stop(ctx))
+		c.sender.Close()
+	}
 	return err
 }
 

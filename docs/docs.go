@@ -690,6 +690,57 @@ const docTemplate = `{
                 }
             }
         },
+        "/notifications/{id}/deliveries": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "A notification's deliveries by email",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/inbox.Delivery"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/notifications/{id}/read": {
             "post": {
                 "security": [
@@ -1172,6 +1223,37 @@ const docTemplate = `{
                     },
                     "401": {
                         "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/unsubscribe": {
+            "post": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "Stop mail to an address",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "from a mail's List-Unsubscribe",
+                        "name": "token",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "a page",
+                        "schema": {
+                            "type": "string"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -1817,6 +1899,40 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "topic_id": {
+                    "type": "string"
+                }
+            }
+        },
+        "inbox.Delivery": {
+            "type": "object",
+            "properties": {
+                "address": {
+                    "type": "string"
+                },
+                "attempts": {
+                    "type": "integer"
+                },
+                "channel": {
+                    "type": "string",
+                    "example": "email"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "error": {
+                    "type": "string"
+                },
+                "state": {
+                    "type": "string",
+                    "enum": [
+                        "queued",
+                        "sent",
+                        "retrying",
+                        "failed",
+                        "suppressed"
+                    ]
+                },
+                "updated_at": {
                     "type": "string"
                 }
             }

@@ -246,6 +246,30 @@ func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
 	return encode(w, http.StatusOK, n)
 }
 
+// Deliveries shows where else a notification went, and how that went.
+//
+//	@Summary	A notification's deliveries by email
+//	@Tags		notifications
+//	@Param		id	path		int	true	"its id"
+//	@Success	200	{object}	Page{results=[]inbox.Delivery}
+//	@Failure	404	{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications/{id}/deliveries [get]
+func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(mux.Vars(r)["id"])
+	if err != nil {
+		return err
+	}
+	list, err := a.Inbox.Deliveries(r.Context(), Who(r).UserID, id)
+	if errors.Is(err, inbox.ErrNotFound) {
+		return problem.New(problem.NotFound, "No such notification in your inbox.")
+	}
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, Page{Count: int64(len(list)), Results: notNil(list)})
+}
+
 // Mark makes the handler of one change of state.
 //
 //	@Summary	Mark a notification read (unread, archive, unarchive likewise)

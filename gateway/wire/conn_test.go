@@ -32,7 +32,7 @@ func TestOrderAndContent(t *testing.T) {
 				if kind == "blocking" {
 					server = chunked{server, 1000}
 				}
-				c := p.Adopt(server, []byte("beat"), untilEOF)
+				c := p.Adopt(server, nil, untilEOF)
 				h := listen(c)
 				count := map[string]int{"small": 2000, "mixed": 300, "large": 30, "larger": 10}[name]
 				read := make(chan error, 1)
@@ -71,10 +71,10 @@ func TestStalledReader(t *testing.T) {
 			if kind == "blocking" {
 				server = chunked{server, 1 << 20}
 			}
-			deaf := p.Adopt(server, []byte("beat"), nil)
+			deaf := p.Adopt(server, nil, nil)
 			h := listen(deaf)
 			good, client := pair(t)
-			other := p.Adopt(good, []byte("beat"), untilEOF)
+			other := p.Adopt(good, nil, untilEOF)
 			oh := listen(other)
 			read := make(chan error, 1)
 			go func() { read <- readFrames(bufio.NewReader(client), 1, 5000) }()
@@ -111,17 +111,17 @@ func TestStalledReader(t *testing.T) {
 func TestSlowReaderIsKept(t *testing.T) {
 	t.Parallel()
 	const stall = 400 * time.Millisecond
-	p := startPool(t, Config{Outbox: 1 << 20, Stall: stall})
+	p := startPool(t, Config{Outbox: 8 << 20, Stall: stall})
 	server, client := pair(t)
 	c := p.Adopt(server, nil, nil)
 	h := listen(c)
-	c.Write(frame(0, 0, 600_000))
+	c.Write(frame(0, 0, 4<<20))
 	read := make(chan error, 1)
 	go func() {
 		read <- readFrames(readerFunc(func(b []byte) (int, error) {
-			timer := time.NewTimer(stall / 20)
+			timer := time.NewTimer(stall / 10)
 			<-timer.C
-			return client.Read(b[:min(len(b), 10_000)])
+			return client.Read(b[:min(len(b), 100_000)])
 		}), 1, 1)
 	}()
 	if err := await(t, "the reader", read); err != nil {

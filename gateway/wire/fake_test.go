@@ -48,8 +48,9 @@ func pair(t testing.TB) (server, client net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = server.(*net.TCPConn).SetWriteBuffer(4 << 10)
-	_ = client.(*net.TCPConn).SetReadBuffer(4 << 10)
+	// Not smaller: below loopback's segment size TCP waits for its timers.
+	_ = server.(*net.TCPConn).SetWriteBuffer(128 << 10)
+	_ = client.(*net.TCPConn).SetReadBuffer(256 << 10)
 	t.Cleanup(func() { _ = client.Close(); _ = server.Close() })
 	return server, client
 }

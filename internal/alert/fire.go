@@ -30,6 +30,7 @@ type Decision struct {
 	Firing         int    // of a Fire: its number
 	NotificationID int64  // of an Again: what was stored then
 	Note           string
+	Email          string // of a Fire: where its mail goes, "" for nowhere
 }
 
 // Decide says which of the triggers fire, in the order given, within tx: it
@@ -136,7 +137,7 @@ func (d *Decisions) decide(t *event.Trigger) Decision {
 		a.State = Triggered
 	}
 	d.fired[key] = Decision{}
-	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note}
+	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note, Email: a.Email}
 }
 
 // Record writes the firings whose notifications were stored (ids[i] is that of

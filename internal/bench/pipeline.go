@@ -60,11 +60,10 @@ func (r Result) Sustained() bool {
 // Pipeline is the load's world: users that have signed up and follow their
 // streams.
 type Pipeline struct {
-	cfg     PipelineConfig
-	http    *http.Client
-	users   []string
-	tokens  []string
-	streams *lifecycle.Group
+	cfg    PipelineConfig
+	http   *http.Client
+	users  []string
+	tokens []string
 }
 
 // NewPipeline signs users up. Close ends their streams.

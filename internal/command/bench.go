@@ -128,6 +128,7 @@ func defaultRun() *runCmd {
 	c.HTTPAddr, c.AdminAddr = "127.0.0.1:0", "127.0.0.1:0"
 	c.AccessTTL, c.RefreshTTL, c.InboxRetention = time.Hour, 24*time.Hour, 24*time.Hour
 	c.TicksRetention = retentionFlag{24 * time.Hour, 1 << 30}
+	c.MailFrom = "Crier <alerts@localhost>"
 	c.Feeds, c.Symbols, c.DatabaseMax = "none", []string{"BTCUSDT"}, 16
 	return c
 }

@@ -32,12 +32,11 @@ type runCmd struct {
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
 
-	KafkaAddr    string           `env:"CRIER_KAFKA_ADDR" default:"127.0.0.1:9092" help:"Listener of the embedded broker."`
-	KafkaSync    bool             `env:"CRIER_KAFKA_SYNC" help:"Have the embedded broker write through to the disk at each produce: safe from power loss, and slower."`
-	PostgresAddr string           `env:"CRIER_POSTGRES_ADDR" default:"127.0.0.1:5433" help:"Listener of the embedded Postgres."`
-	SMTPURL      telemetry.Secret `name:"smtp-url" env:"CRIER_SMTP_URL" help:"Mail server. Empty: the embedded mail catcher."`
-	MailSMTPAddr string           `name:"mail-smtp-addr" env:"CRIER_MAIL_SMTP_ADDR" default:"127.0.0.1:1025" help:"SMTP listener of the embedded mail catcher."`
-	MailAddr     string           `name:"mail-addr" env:"CRIER_MAIL_ADDR" default:"127.0.0.1:8025" help:"Page and API of the embedded mail catcher."`
+	KafkaAddr    string `env:"CRIER_KAFKA_ADDR" default:"127.0.0.1:9092" help:"Listener of the embedded broker."`
+	KafkaSync    bool   `env:"CRIER_KAFKA_SYNC" help:"Have the embedded broker write through to the disk at each produce: safe from power loss, and slower."`
+	PostgresAddr string `env:"CRIER_POSTGRES_ADDR" default:"127.0.0.1:5433" help:"Listener of the embedded Postgres."`
+	MailSMTPAddr string `name:"mail-smtp-addr" env:"CRIER_MAIL_SMTP_ADDR" default:"127.0.0.1:1025" help:"SMTP listener of the embedded mail catcher."`
+	MailAddr     string `name:"mail-addr" env:"CRIER_MAIL_ADDR" default:"127.0.0.1:8025" help:"Page and API of the embedded mail catcher."`
 }
 
 // demoUser is who can sign in on the embedded default right away.
@@ -94,6 +93,9 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := c.checkPorts(e.ctx); err != nil {
 		return facts, keys, err
 	}
+	if err := c.choosePort(e.ctx); err != nil {
+		return facts, keys, err
+	}
 	if err := c.startEmbedded(h, &facts); err != nil {
 		return facts, keys, err
 	}
@@ -147,6 +149,23 @@ func (c *runCmd) checkPorts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// choosePort gives the gateway its port before it listens, where it may take any:
+// mails have links to it.
+func (c *runCmd) choosePort(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
+	if err != nil {
+		return taken("CRIER_HTTP_ADDR", c.HTTPAddr, err)
+	}
+	c.HTTPAddr = l.Addr().String()
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + c.HTTPAddr
+		if c.TLSCert != "" {
+			c.PublicURL = "https://" + c.HTTPAddr
+		}
+	}
+	return l.Close()
+}
+
 func taken(name, addr string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is taken by another program: set %s to another address (port 0 takes a free one)", addr, name)
@@ -194,6 +213,7 @@ func (c *runCmd) startEmbedded(h *host, facts *runFacts) error {
 	if mail != nil {
 		h.stack.Push("mail catcher", mail.Stop)
 		facts.Mail, facts.SMTP = mail.URL(), mail.SMTPAddr()
+		c.SMTPURL = telemetry.Secret("smtp+plain://" + mail.SMTPAddr())
 	}
 	return err
 }

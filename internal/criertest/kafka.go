@@ -2,6 +2,7 @@ package criertest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -61,4 +62,9 @@ func (p *Program) GroupAt(tb testing.TB, group, topic string) int64 {
 		}
 	})
 	return sum
+}
+
+// TickRecord is a tick as a producer from outside writes it.
+func (p *Program) TickRecord(symbol, price string) *kgo.Record {
+	return &kgo.Record{Topic: "ticks", Key: []byte(symbol), Value: fmt.Appendf(nil, `{"symbol":%q,"price":%q,"source":"me"}`, symbol, price)}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ func atEnd(stop func(context.Context) error) {
 func Main(m *testing.M, opts ...goleak.Option) {
 	beProgram()
 	code := m.Run()
+	http.DefaultClient.CloseIdleConnections() // tests share it
 	if err := stopAll(); err != nil {
 		fmt.Fprintln(os.Stderr, "criertest:", err)
 		code = max(code, 1)

@@ -360,10 +360,16 @@ const Password = "correct horse battery"
 // SignUp makes a user and signs in.
 func (p *Program) SignUp(name string) *User {
 	p.tb.Helper()
+	return p.SignUpWith(name, "")
+}
+
+// SignUpWith is SignUp with an email address.
+func (p *Program) SignUpWith(name, email string) *User {
+	p.tb.Helper()
 	c := &client.Client{Base: p.Facts().HTTP}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err := c.Do(ctx, "POST", "/signup", map[string]string{"username": name, "password": Password}, nil)
+	err := c.Do(ctx, "POST", "/signup", map[string]string{"username": name, "password": Password, "email": email}, nil)
 	var refusal *client.Error
 	if errors.As(err, &refusal) && refusal.Code == "username_taken" {
 		err = nil
@@ -468,4 +474,14 @@ func Go(tb testing.TB, fn func()) *sync.WaitGroup {
 	g.Go(fn)
 	tb.Cleanup(g.Wait)
 	return g
+}
+
+// Again runs one test of this binary in a process of its own, with further
+// variables: for what a process does once.
+func Again(tb testing.TB, test string, env ...string) (string, error) {
+	tb.Helper()
+	cmd := exec.Command(testBinary(tb), "-test.run", "^"+test+"$", "-test.timeout", "60s")
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }

@@ -40,7 +40,8 @@ func TestNotificationNamesFieldAndRule(t *testing.T) {
 		{`{"user_id":1,"title":"x","kind":"Bad Kind"}`, "kind", "name"},
 		{`{"user_id":1,"title":"x","priority":"loud"}`, "priority", "enum"},
 		{`{"user_id":1,"title":"x","channels":["pigeon"]}`, "channels[0]", "enum"},
-		{`{"user_id":1,"title":"x","channels":["email"]}`, "channels[0]", "unsupported"},
+		{`{"user_id":1,"title":"x","channels":["inbox","webhook"]}`, "channels[1]", "unsupported"},
+		{`{"user_id":1,"title":"x","channels":["email"]}`, "channels", "unsupported"},
 		{`{"user_id":1,"title":"x","idempotency_key":"` + long[:300] + `"}`, "idempotency_key", "length"},
 		{`{"user_id":1,"title":"x","source":"` + long[:300] + `"}`, "source", "length"},
 		{`{"user_id":1,"title":"x","deliver_at":"tomorrow"}`, "deliver_at", "unsupported"},
@@ -150,7 +151,7 @@ func TestStoredIsWhatTheContractSays(t *testing.T) {
 }
 
 func TestEventIDsAreStable(t *testing.T) {
-	if EventIDAt("t", 0, 1) != EventIDAt("t", 0, 1) || EventIDAt("t", 0, 1) == EventIDAt("t", 0, 2) {
+	if first := EventIDAt("t", 0, 1); first != EventIDAt("t", 0, int64(len("x"))) || first == EventIDAt("t", 0, 2) {
 		t.Error("an event id does not follow its place")
 	}
 	if EventIDOf("a", "bc", "1") == EventIDOf("ab", "c", "1") {

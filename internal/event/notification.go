@@ -151,9 +151,12 @@ func (n *Notification) refuseUnbuilt(v *Invalid) {
 		}
 	}
 	for i, c := range n.Channels {
-		if c != "inbox" && slices.Contains(Channels, c) {
-			v.Add(fmt.Sprintf("channels[%d]", i), "unsupported", "this version delivers to the inbox only")
+		if c == "webhook" {
+			v.Add(fmt.Sprintf("channels[%d]", i), "unsupported", "this version delivers to the inbox and by email")
 		}
+	}
+	if len(n.Channels) > 0 && !slices.Contains(n.Channels, "inbox") {
+		v.Add("channels", "unsupported", "must hold inbox in this version")
 	}
 }
 

@@ -47,7 +47,6 @@ func (c *Client) Mover(cfg MoverConfig) (*Mover, error) {
 		kgo.ConsumeTopics(c.cfg.TopicPrefix+cfg.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.ProducerLinger(0),
 		kgo.SessionTimeout(10*time.Second),
 		kgo.HeartbeatInterval(time.Second),

@@ -20,6 +20,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 
 	"crier/internal/lifecycle"
 )
@@ -84,7 +86,49 @@ func (db *DB) Migrate(ctx context.Context) ([]Step, error) {
 	for i, r := range results {
 		steps[i] = Step{r.Source.Path, r.Duration}
 	}
+	jobs, err := db.migrateJobs(ctx)
+	return append(steps, jobs...), err
+}
+
+// jobsLock is the advisory lock under which the job queue's tables are made: its
+// own migrations take none. The number has no meaning.
+const jobsLock = 0x6372696572
+
+// migrateJobs brings the job queue's own tables up to date.
+func (db *DB) migrateJobs(ctx context.Context) ([]Step, error) {
+	conn, err := db.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrating the job queue: %w", err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, int64(jobsLock)); err != nil {
+		return nil, fmt.Errorf("migrating the job queue: %w", err)
+	}
+	defer func() {
+		// The session may be gone, and the lock with it.
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(jobsLock))
+	}()
+	m, err := db.jobMigrator()
+	if err != nil {
+		return nil, err
+	}
+	res, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	if err != nil {
+		return nil, fmt.Errorf("migrating the job queue: %w", err)
+	}
+	var steps []Step
+	for _, v := range res.Versions {
+		steps = append(steps, Step{fmt.Sprintf("job queue %d", v.Version), v.Duration})
+	}
 	return steps, nil
+}
+
+func (db *DB) jobMigrator() (*rivermigrate.Migrator[pgx.Tx], error) {
+	m, err := rivermigrate.New(riverpgxv5.New(db.Pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the job queue's migrations: %w", err)
+	}
+	return m, nil
 }
 
 // CheckSchema is an error when the schema is not the one this program needs.
@@ -98,7 +142,15 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the schema's version: %w", err)
 	}
-	if pending {
+	m, err := db.jobMigrator()
+	if err != nil {
+		return err
+	}
+	jobs, err := m.Validate(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("reading the job queue's version: %w", err)
+	}
+	if pending || !jobs.OK {
 		return errors.New("the database's schema is older than this program (crier migrate brings it up to date)")
 	}
 	return nil

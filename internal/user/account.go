@@ -153,6 +153,26 @@ func (s *Store) Missing(ctx context.Context, ids []event.UserID) ([]event.UserID
 	return missing, nil
 }
 
+// Emails are the addresses of those of the users who have one, within tx.
+func Emails(ctx context.Context, tx pgx.Tx, ids []event.UserID) (map[event.UserID]string, error) {
+	var numbers []int64
+	for _, id := range ids {
+		if n, err := strconv.ParseInt(string(id), 10, 64); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	rows, err := tx.Query(ctx, `select u.id::text, u.email from users u where u.id = any($1::bigint[]) and u.email is not null`, numbers)
+	if err != nil {
+		return nil, fmt.Errorf("looking up addresses: %w", err)
+	}
+	out := make(map[event.UserID]string, len(ids))
+	var id, email string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &email}, func() error { out[event.UserID(id)] = email; return nil }); err != nil {
+		return nil, fmt.Errorf("looking up addresses: %w", err)
+	}
+	return out, nil
+}
+
 // SetPassword replaces an account's password hash.
 func (s *Store) SetPassword(ctx context.Context, id int64, hash string) error {
 	if _, err := s.db.Exec(ctx, `update users set password_hash = $2 where id = $1`, id, hash); err != nil {

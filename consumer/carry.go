@@ -1,0 +1,85 @@
+package consumer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/consumer/mail"
+	"crier/internal/alert"
+	"crier/internal/event"
+	"crier/internal/inbox"
+	"crier/internal/user"
+)
+
+// carry inserts, in the transaction that stores a batch, the jobs that take its
+// new notifications out by other ways than the inbox, and notes their fate to
+// be.
+func (c *Consumer) carry(ctx context.Context, tx pgx.Tx, now time.Time, units []unit, decisions *alert.Decisions) error {
+	list, err := c.deliveries(ctx, tx, units, decisions)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if err := inbox.QueueDeliveries(ctx, tx, list, now); err != nil {
+		return err
+	}
+	var mails []mail.Args
+	for _, d := range list {
+		if d.State == inbox.Queued {
+			mails = append(mails, mail.Args{UserID: d.UserID, NotificationID: d.NotificationID, Address: d.Address})
+		}
+	}
+	if len(mails) == 0 {
+		return nil
+	}
+	return c.jobs.Mails(ctx, tx, mails)
+}
+
+// deliveries are those of the batch's new notifications: a fired alert's goes
+// where the alert says, another's to its user's address.
+func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, decisions *alert.Decisions) ([]inbox.Delivery, error) {
+	var list []inbox.Delivery
+	var ask []event.UserID
+	for i := range units {
+		u := &units[i]
+		for j := range u.outcomes {
+			o := &u.outcomes[j]
+			if o.Status != event.StatusStored || o.Again {
+				continue
+			}
+			d := inbox.Delivery{UserID: o.Stored.UserID, NotificationID: o.Stored.ID, Channel: inbox.ByEmail}
+			switch {
+			case u.trigger >= 0:
+				if d.Address = decisions.List[u.trigger].Email; d.Address != "" {
+					list = append(list, d)
+				}
+			case slices.Contains(u.notify.Channels, inbox.ByEmail):
+				list, ask = append(list, d), append(ask, d.UserID)
+			}
+		}
+	}
+	var addresses map[event.UserID]string
+	if len(ask) > 0 {
+		var err error
+		if addresses, err = user.Emails(ctx, tx, ask); err != nil {
+			return nil, err
+		}
+	}
+	for i := range list {
+		d := &list[i]
+		if d.Address == "" {
+			d.Address = addresses[d.UserID]
+		}
+		switch {
+		case d.Address == "":
+			d.State, d.Error = inbox.Failed, "the user has no email address"
+		case c.jobs == nil:
+			d.State, d.Error = inbox.Failed, "no mail server is configured (CRIER_SMTP_URL)"
+		default:
+			d.State = inbox.Queued
+		}
+	}
+	return list, nil
+}

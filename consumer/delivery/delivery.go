@@ -1,0 +1,97 @@
+// Package delivery runs the jobs that carry notifications out of the inbox: it
+// sets up River's queues and their schedule, and inserts jobs in the transaction
+// that stores their notifications.
+//
+// Postgres holds the jobs. Those of a process that died are taken over within
+// half a minute.
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"crier/consumer/mail"
+	"crier/internal/postgres"
+)
+
+// rescueAfter is when a job that is still running is taken for a dead
+// process's; longer than any attempt may take.
+const rescueAfter = 28 * time.Second
+
+// jobTimeout bounds an attempt whose worker says nothing else.
+const jobTimeout = 25 * time.Second
+
+// mailWorkers is how many mails are prepared at once; they share a connection.
+const mailWorkers = 4
+
+// Queue inserts and works jobs. It is safe for concurrent use.
+type Queue struct {
+	river *river.Client[pgx.Tx]
+}
+
+// New sets up the queues; Start works them.
+func New(db *postgres.DB, mails *mail.Worker, log *slog.Logger) (*Queue, error) {
+	workers := river.NewWorkers()
+	if err := river.AddWorkerSafely(workers, mails); err != nil {
+		return nil, fmt.Errorf("registering the mail worker: %w", err)
+	}
+	c, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{
+		Queues:               map[string]river.QueueConfig{mail.Queue: {MaxWorkers: mailWorkers}},
+		Workers:              workers,
+		RescueStuckJobsAfter: rescueAfter,
+		JobTimeout:           jobTimeout,
+		Logger:               slog.New(quiet{log.Handler()}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up the job queue: %w", err)
+	}
+	return &Queue{c}, nil
+}
+
+// quiet passes warnings and errors only: what the library finds worth an
+// operator's eyes.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+}
+
+// Start works the queues.
+func (q *Queue) Start(ctx context.Context) error {
+	if err := q.river.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("starting the job queue: %w", err)
+	}
+	return nil
+}
+
+// Stop lets running jobs finish as long as ctx lives, then cancels them; they
+// are worked again.
+func (q *Queue) Stop(ctx context.Context) error {
+	soft, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	if q.river.Stop(soft) == nil {
+		return nil
+	}
+	if err := q.river.StopAndCancel(ctx); err != nil {
+		return fmt.Errorf("stopping the job queue: %w", err)
+	}
+	return nil
+}
+
+// Mails inserts the jobs of mails within tx.
+func (q *Queue) Mails(ctx context.Context, tx pgx.Tx, list []mail.Args) error {
+	params := make([]river.InsertManyParams, len(list))
+	for i, a := range list {
+		params[i] = river.InsertManyParams{Args: a}
+	}
+	if _, err := q.river.InsertManyFastTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("inserting %d mails: %w", len(list), err)
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package promises
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"crier/internal/criertest"
+)
+
+// caught is a mail as the catcher shows it.
+type caught struct {
+	ID      string
+	Subject string
+	To      []struct{ Address string }
+}
+
+func catcher(t *testing.T, p *criertest.Program) []caught {
+	t.Helper()
+	var page struct{ Messages []caught }
+	getJSON(t, p.Facts().Mail+"/api/v1/messages", &page)
+	return page.Messages
+}
+
+func getJSON(t *testing.T, address string, v any) {
+	t.Helper()
+	resp, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type fate struct {
+	Channel, Address, State, Error string
+	Attempts                       int
+}
+
+func fates(t *testing.T, u *criertest.User, id int64) []fate {
+	t.Helper()
+	var page struct{ Results []fate }
+	if err := u.Do(t.Context(), "GET", fmt.Sprintf("/notifications/%d/deliveries", id), nil, &page); err != nil {
+		t.Fatal(err)
+	}
+	return page.Results
+}
+
+// A fired alert goes to its address once, naming symbol, target and price; what
+// became of it can be seen; and whoever gets it can stop the next by one POST.
+func TestAlertByMail(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	u := p.SignUp("ann")
+	alert := func() {
+		mustAlertBody(t, u, map[string]string{"symbol": "GOLD", "condition": "above", "target": "2000.50", "email": "ann@example.org"})
+	}
+	alert()
+	out, stderr, err := p.Run(t.Context(), "", "send", "--user", u.ID, "--title", "first in the inbox")
+	if err != nil {
+		t.Fatalf("%v %s %s", err, out, stderr)
+	}
+	u.Follow(t, "0", 1)
+	tick(t, p, "GOLD", "2001.75")
+	criertest.Eventually(t, 20*time.Second, "a mail", func() bool { return len(catcher(t, p)) == 1 })
+	m := catcher(t, p)[0]
+	if m.To[0].Address != "ann@example.org" || !strings.Contains(m.Subject, "GOLD") || !strings.Contains(m.Subject, "2000.50") || !strings.Contains(m.Subject, "2001.75") {
+		t.Errorf("mail %+v", m)
+	}
+	var whole struct{ HTML, Text string }
+	getJSON(t, p.Facts().Mail+"/api/v1/message/"+m.ID, &whole)
+	if !strings.Contains(whole.Text, "2001.75") || !strings.Contains(whole.HTML, "2000.50") || !strings.Contains(whole.Text, p.Facts().HTTP+"/inbox/2") {
+		t.Errorf("text %s\nhtml %s", whole.Text, whole.HTML)
+	}
+	requireFate(t, u, 2, fate{Channel: "email", Address: "ann@example.org", State: "sent", Attempts: 1})
+
+	_, link, _ := strings.Cut(whole.Text, "No more of these: ")
+	link = strings.TrimSpace(link)
+	if status, text := visit(t, http.MethodGet, link, nil); status != http.StatusOK || !strings.Contains(text, "ann@example.org") {
+		t.Errorf("the page of the link: %d %s", status, text)
+	}
+	alert()
+	criertest.Eventually(t, 20*time.Second, "looking has not unsubscribed", func() bool { return len(catcher(t, p)) == 2 })
+	if status, text := visit(t, http.MethodPost, link, url.Values{"List-Unsubscribe": {"One-Click"}}); status != http.StatusOK {
+		t.Fatalf("unsubscribing: %d %s", status, text)
+	}
+	alert()
+	u.Follow(t, "0", 4)
+	requireFate(t, u, 4, fate{Channel: "email", Address: "ann@example.org", State: "suppressed", Attempts: 1})
+	if n := len(catcher(t, p)); n != 2 {
+		t.Errorf("%d mails", n)
+	}
+	if status, text := visit(t, http.MethodPost, link[:len(link)-3]+"xyz", nil); status != http.StatusNotFound {
+		t.Errorf("a changed link: %d %s", status, text)
+	}
+}
+
+// visit asks for a page as a browser or a mail program does.
+func visit(t *testing.T, method, address string, form url.Values) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func requireFate(t *testing.T, u *criertest.User, id int64, want fate) {
+	t.Helper()
+	var got []fate
+	deadline := time.Now().Add(20 * time.Second)
+	for got = fates(t, u, id); len(got) != 1 || got[0] != want; got = fates(t, u, id) {
+		if time.Now().After(deadline) {
+			t.Fatalf("deliveries of %d: %+v, want %+v", id, got, want)
+		}
+		criertest.Pause()
+	}
+}
+
+func tick(t *testing.T, p *criertest.Program, symbol, price string) {
+	t.Helper()
+	k := p.Kgo(t)
+	rec := p.TickRecord(symbol, price)
+	if err := k.ProduceSync(t.Context(), rec).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A notification goes by email where its channels say so, to its user's
+// address; the inbox has it in any case.
+func TestSendByMail(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUpWith("ann", "ann@example.org"), p.SignUp("bob")
+	for _, u := range []*criertest.User{ann, bob} {
+		if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]any{"user_id": u.ID, "title": "hi " + u.Username, "channels": []string{"inbox", "email"}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		u.Follow(t, "0", 1)
+	}
+	requireFate(t, ann, 1, fate{Channel: "email", Address: "ann@example.org", State: "sent", Attempts: 1})
+	requireFate(t, bob, 1, fate{Channel: "email", State: "failed", Error: "the user has no email address"})
+	if m := catcher(t, p); len(m) != 1 || m[0].Subject != "hi ann" {
+		t.Errorf("mails %+v", m)
+	}
+}
+
+// A mail whose notification was stored is sent once, though the program died
+// right after storing it, and though the server was away at first.
+func TestMailSurvivesTheProgram(t *testing.T) {
+	t.Parallel()
+	address := criertest.FreeAddr(t)
+	p := criertest.NewProgram(t, "CRIER_SMTP_URL=smtp+plain://"+address)
+	p.Start("CRIER_TEST_FAIL_AT=consumer.after-store:1")
+	u := p.SignUpWith("ann", "ann@example.org")
+	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]any{"user_id": u.ID, "title": "hi", "channels": []string{"inbox", "email"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.Died()
+	p.Start()
+	criertest.Eventually(t, 40*time.Second, "an attempt fails", func() bool {
+		f := fates(t, u, 1)
+		return len(f) == 1 && f[0].State == "retrying" && f[0].Error != ""
+	})
+	peer := criertest.SMTP(t, address)
+	criertest.Eventually(t, 60*time.Second, "the mail arrives", func() bool { return peer.Count() == 1 })
+	criertest.Eventually(t, 20*time.Second, "it is noted", func() bool { return fates(t, u, 1)[0].State == "sent" })
+	if n := peer.Count(); n != 1 {
+		t.Errorf("%d mails", n)
+	}
+}
