@@ -298,6 +298,33 @@ const docTemplate = `{
                 }
             }
         },
+        "/export": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "account"
+                ],
+                "summary": "Take one's data along",
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.ExportView"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/guest": {
             "post": {
                 "tags": [
@@ -849,6 +876,53 @@ const docTemplate = `{
                 }
             }
         },
+        "/password": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "account"
+                ],
+                "summary": "Change one's password",
+                "parameters": [
+                    {
+                        "description": "the present and the new password",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.PasswordRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/prices": {
             "get": {
                 "tags": [
@@ -897,6 +971,28 @@ const docTemplate = `{
                         "schema": {
                             "$ref": "#/definitions/api.UserView"
                         }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "delete": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "account"
+                ],
+                "summary": "Leave, with all one's data",
+                "responses": {
+                    "204": {
+                        "description": "No Content"
                     },
                     "401": {
                         "description": "Unauthorized",
@@ -1499,6 +1595,35 @@ const docTemplate = `{
                 }
             }
         },
+        "api.ExportView": {
+            "type": "object",
+            "properties": {
+                "alerts": {
+                    "type": "array",
+                    "items": {
+                        "type": "object"
+                    }
+                },
+                "firings": {
+                    "type": "object"
+                },
+                "notifications": {
+                    "type": "array",
+                    "items": {
+                        "type": "object"
+                    }
+                },
+                "sessions": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/user.Session"
+                    }
+                },
+                "user": {
+                    "$ref": "#/definitions/api.UserView"
+                }
+            }
+        },
         "api.FeedView": {
             "type": "object",
             "properties": {
@@ -1572,6 +1697,19 @@ const docTemplate = `{
                     "type": "string"
                 },
                 "results": {}
+            }
+        },
+        "api.PasswordRequest": {
+            "type": "object",
+            "properties": {
+                "new_password": {
+                    "type": "string",
+                    "example": "battery staple"
+                },
+                "password": {
+                    "type": "string",
+                    "example": "correct horse"
+                }
             }
         },
         "api.PriceView": {

@@ -31,6 +31,9 @@ func routes(a *api.API) []api.Route {
 		{Method: "POST", Path: "/token/verify", Scope: api.Public, Handler: a.Verify},
 		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: a.Profile},
+		{Method: "DELETE", Path: "/profile", Scope: api.Person, Handler: a.Leave},
+		{Method: "POST", Path: "/password", Scope: api.Person, Handler: a.ChangePassword},
+		{Method: "GET", Path: "/export", Scope: api.Person, Handler: a.Export},
 		{Method: "GET", Path: "/sessions", Scope: api.Person, Handler: a.Sessions},
 		{Method: "DELETE", Path: "/sessions/{id}", Scope: api.Person, Handler: a.EndSession},
 

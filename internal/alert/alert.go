@@ -376,3 +376,19 @@ func (s *Store) Delete(ctx context.Context, user event.UserID, id int64) error {
 	}
 	return err
 }
+
+// Forget removes a user's alerts and their firings, within tx. The matchers hear
+// of it as of a deletion: the rows are kept without what was the user's until
+// they have.
+func Forget(ctx context.Context, tx pgx.Tx, user event.UserID) error {
+	batch := &pgx.Batch{}
+	batch.Queue(`delete from firings where user_id = $1`, string(user))
+	batch.Queue(`
+		update alerts set state = 'deleted', revision = revision + 1, user_id = '', email = '', note = '', changed = pg_current_xact_id()
+		where id in (select id from alerts where user_id = $1 order by id for update)`, string(user))
+	batch.Queue(wake)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("forgetting a user's alerts: %w", err)
+	}
+	return nil
+}

@@ -122,3 +122,15 @@ func saveCounts(ctx context.Context, tx pgx.Tx, user event.UserID, c *event.Coun
 	_, err := tx.Exec(ctx, `update inboxes set unread = $2, unseen = $3, version = $4 where user_id = $1`, string(user), c.Unread, c.Unseen, c.Version)
 	return err
 }
+
+// Forget removes a user's inbox with everything in it, within tx.
+func Forget(ctx context.Context, tx pgx.Tx, user event.UserID) error {
+	batch := &pgx.Batch{}
+	batch.Queue(`delete from inboxes where user_id = $1`, string(user))
+	batch.Queue(`delete from notifications where user_id = $1`, string(user))
+	batch.Queue(`delete from deliveries where user_id = $1`, string(user))
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("forgetting an inbox: %w", err)
+	}
+	return nil
+}

@@ -90,7 +90,7 @@ var homes = map[string][]string{
 	"github.com/pressly/goose":            only("internal/postgres"),
 	"github.com/riverqueue/river":         only("consumer/delivery", "consumer/mail", "internal/postgres"),
 	"github.com/wneessen/go-mail":         only("consumer/mail"),
-	"github.com/emersion":                 only("internal/embedded"),
+	"github.com/emersion":                 only("internal/criertest", "internal/embedded"),
 	"github.com/coder/websocket":          only("monitor/feed", "internal/bench", "internal/client"),
 	"github.com/jackc/pgx":                all(domain, only("internal/postgres", "internal/embedded", "internal/criertest", "consumer", "consumer/delivery", "gateway/api")),
 	"github.com/chromedp":                 nil,

@@ -199,3 +199,19 @@ func (s *Store) Noted(ctx context.Context, name string) (string, error) {
 	}
 	return value, nil
 }
+
+// Forget removes an account and its sessions, within tx.
+func Forget(ctx context.Context, tx pgx.Tx, id event.UserID) error {
+	n, err := strconv.ParseInt(string(id), 10, 64)
+	if err != nil {
+		return ErrNotFound
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(`delete from sessions where user_id = $1`, string(id))
+	batch.Queue(`delete from stream_tickets where user_id = $1`, string(id))
+	batch.Queue(`delete from users where id = $1`, n)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("forgetting an account: %w", err)
+	}
+	return nil
+}

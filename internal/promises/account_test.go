@@ -1,0 +1,89 @@
+package promises
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"crier/internal/client"
+	"crier/internal/criertest"
+)
+
+func status(err error) int {
+	var refusal *client.Error
+	if errors.As(err, &refusal) {
+		return refusal.Status
+	}
+	return 0
+}
+
+// A person changes their password, which ends their other sessions; takes their
+// data along; and leaves, with all of it: what is sent to them afterwards is
+// refused, and their alerts fire no more.
+func TestOwnAccount(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, other := p.SignUpWith("ann", "ann@example.org"), p.SignUp("ann")
+	mustAlertBody(t, ann, map[string]string{"symbol": "GOLD", "condition": "above", "target": "1"})
+	mustAlertBody(t, ann, map[string]string{"symbol": "GOLD", "condition": "above", "target": "1000000"})
+	tick(t, p, "GOLD", "5")
+	ann.Follow(t, "0", 1)
+
+	for body, want := range map[[2]string]int{
+		{"wrong password", "battery staple"}: http.StatusUnauthorized, {criertest.Password, "12345678"}: http.StatusBadRequest, {"", "battery staple"}: http.StatusBadRequest,
+	} {
+		err := ann.Do(t.Context(), "POST", "/password", map[string]string{"password": body[0], "new_password": body[1]}, nil)
+		if status(err) != want {
+			t.Errorf("%v: %v, want %d", body, err, want)
+		}
+	}
+	if err := ann.Do(t.Context(), "POST", "/password", map[string]string{"password": criertest.Password, "new_password": "battery staple"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Do(t.Context(), "GET", "/profile", nil, nil); status(err) != http.StatusUnauthorized {
+		t.Errorf("the other session lives: %v", err)
+	}
+	anyone := &client.Client{Base: ann.Base}
+	if err := anyone.Do(t.Context(), "POST", "/login", map[string]string{"username": "ann", "password": criertest.Password}, nil); status(err) != http.StatusUnauthorized {
+		t.Errorf("the old password: %v", err)
+	}
+	if err := anyone.Do(t.Context(), "POST", "/login", map[string]string{"username": "ann", "password": "battery staple"}, nil); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+
+	var export struct {
+		User          struct{ Username, Email string }
+		Alerts        []struct{ State string }
+		Firings       map[string][]struct{ Price string }
+		Notifications []struct{ Kind string }
+	}
+	if err := ann.Do(t.Context(), "GET", "/export", nil, &export); err != nil {
+		t.Fatal(err)
+	}
+	if export.User.Username != "ann" || len(export.Alerts) != 2 || len(export.Firings["1"]) != 1 || export.Firings["1"][0].Price != "5" || len(export.Notifications) != 1 {
+		t.Errorf("export %+v", export)
+	}
+
+	ended := streamEnd(t, ann)
+	if err := ann.Do(t.Context(), "DELETE", "/profile", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	requireSoon(t, ended, "the stream ends")
+	if err := ann.Do(t.Context(), "GET", "/profile", nil, nil); status(err) != http.StatusUnauthorized {
+		t.Errorf("after leaving: %v", err)
+	}
+	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": ann.ID, "title": "x"}, nil); status(err) != http.StatusNotFound {
+		t.Errorf("sending to who has left: %v", err)
+	}
+	tick(t, p, "GOLD", "2000000")
+	again := p.SignUp("ann")
+	if again.ID == ann.ID {
+		t.Error("the id was given again")
+	}
+	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": again.ID, "title": "x"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := again.Follow(t, "0", 1); n[0].Title != "x" {
+		t.Errorf("the new account begins with %+v", n)
+	}
+}
