@@ -33,6 +33,7 @@ type cli struct {
 	Token    tokenCmd    `cmd:"" help:"Mint a token for development."`
 	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
+	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
 	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"net/netip"
 
 	"crier/consumer"
@@ -138,14 +137,7 @@ type migrateCmd struct {
 
 // Run is called by the parser.
 func (c *migrateCmd) Run(e *env) error {
-	if c.DatabaseURL == "" {
-		facts, err := e.readRunFile()
-		if err != nil {
-			return errors.Join(errors.New("CRIER_DATABASE_URL is not set, and no embedded Postgres runs here"), err)
-		}
-		c.DatabaseURL = facts.postgresSecret()
-	}
-	db, err := c.open(e.ctx)
+	db, err := e.openDatabase(c.databaseFlags)
 	if err != nil {
 		return err
 	}

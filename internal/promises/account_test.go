@@ -87,3 +87,48 @@ func TestOwnAccount(t *testing.T) {
 		t.Errorf("the new account begins with %+v", n)
 	}
 }
+
+// A service's key is made by a command, known to every gateway at once, and
+// refused once it is revoked; its owner is the sender of what it sends.
+func TestServiceKeys(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann := p.SignUp("ann")
+	run := func(args ...string) string {
+		t.Helper()
+		out, stderr, err := p.Run(t.Context(), "", args...)
+		if err != nil {
+			t.Fatalf("%v: %v %s", args, err, stderr)
+		}
+		return criertest.Lines(out)[0]
+	}
+	shop := &client.Client{Base: ann.Base, APIKey: run("keys", "add", "shop")}
+	bank := &client.Client{Base: ann.Base, APIKey: run("keys", "add", "bank")}
+	send := func(c *client.Client, title string) error {
+		return c.Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": ann.ID, "title": title, "idempotency_key": "1"}, nil)
+	}
+	for _, err := range []error{send(shop, "shop"), send(bank, "bank"), send(shop, "shop")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := send(shop, "something else"); status(err) != http.StatusUnprocessableEntity {
+		t.Errorf("the same key for something else: %v", err)
+	}
+	ann.Follow(t, "0", 2)
+	if list, _, err := p.Run(t.Context(), "", "keys", "list"); err != nil || len(criertest.Lines(list)) != 2 {
+		t.Errorf("%s, %v", list, err)
+	}
+	if _, _, err := p.Run(t.Context(), "", "keys", "revoke", "shop"); err != nil {
+		t.Error(err)
+	}
+	if err := send(shop, "shop"); status(err) != http.StatusUnauthorized {
+		t.Errorf("a revoked key: %v", err)
+	}
+	if err := send(bank, "bank"); err != nil {
+		t.Errorf("another's key: %v", err)
+	}
+	if _, _, err := p.Run(t.Context(), "", "keys", "add", "Bad Name"); err == nil {
+		t.Error("a bad name was taken")
+	}
+}

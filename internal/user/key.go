@@ -1,0 +1,54 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNoKey is an owner without a live key.
+var ErrNoKey = errors.New("no such key, or it is revoked")
+
+// Key is a service's API key as it can be shown: the key itself is known only
+// when it is made.
+type Key struct {
+	Owner     string
+	CreatedAt time.Time
+	RevokedAt *time.Time
+}
+
+// MakeKey makes an API key of a service. One owner may have several, to change
+// them without a gap.
+func (s *Store) MakeKey(ctx context.Context, owner string, now time.Time) (string, error) {
+	text, _ := secret()
+	text = "crier_" + text
+	if _, err := s.db.Exec(ctx, `insert into api_keys (hash, owner, created_at) values ($1, $2, $3)`, hashSecret(text), owner, now); err != nil {
+		return "", fmt.Errorf("making an API key: %w", err)
+	}
+	return text, nil
+}
+
+// Keys lists all keys, oldest first.
+func (s *Store) Keys(ctx context.Context) ([]Key, error) {
+	rows, err := s.db.Query(ctx, `select owner, created_at, revoked_at from api_keys order by created_at`)
+	if err != nil {
+		return nil, fmt.Errorf("listing API keys: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
+}
+
+// RevokeKeys ends all keys of an owner; they are refused from the next request
+// on.
+func (s *Store) RevokeKeys(ctx context.Context, owner string, now time.Time) error {
+	tag, err := s.db.Exec(ctx, `update api_keys set revoked_at = $2 where owner = $1 and revoked_at is null`, owner, now)
+	if err != nil {
+		return fmt.Errorf("revoking API keys: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrNoKey
+	}
+	return nil
+}
