@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -14,6 +15,8 @@ import (
 // benchCmd is the load generator.
 type benchCmd struct {
 	Pipeline benchPipelineCmd `cmd:"" help:"From POST to the stream: send, store, deliver, and count what arrives. Without --url it runs its own embedded Crier in a temporary folder."`
+	Gateway  benchGatewayCmd  `cmd:"" help:"A gateway alone, as a process of its own: CPU, memory and latency of many streams, beside the floor (Linux)."`
+	Floor    floorCmd         `cmd:"" hidden:"" help:"The floor's process."`
 }
 
 // benchPipelineCmd loads the whole path.
@@ -82,45 +85,51 @@ func (c *benchPipelineCmd) Run(e *env) (err error) {
 // temporary runs an embedded Crier, without feeds, on free ports and in a
 // folder that is removed by stop.
 func (e *env) temporary() (stop func() error, facts runFacts, err error) {
+	g, err := e.ground()
+	if err != nil {
+		return nil, facts, err
+	}
+	if err := g.run.startParts(g.host, g.keys); err != nil {
+		return nil, facts, errors.Join(err, g.stop())
+	}
+	facts, facts.APIKey = g.facts, string(g.run.APIKey)
+	if gw, ok := g.host.parts[len(g.host.parts)-1].(interface{ URL() string }); ok {
+		facts.HTTP = gw.URL()
+	}
+	return g.stop, facts, nil
+}
+
+// ground is an embedded broker and Postgres in a temporary folder, with topics
+// and schema.
+type ground struct {
+	run   *runCmd
+	host  *host
+	keys  secrets
+	facts runFacts
+	dir   string
+}
+
+func (e *env) ground() (*ground, error) {
 	dir, err := os.MkdirTemp("", "crier-bench-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711) // Postgres may run as another user
 	}
 	if err != nil {
-		return nil, facts, fmt.Errorf("making a temporary folder: %w", err)
+		return nil, fmt.Errorf("making a temporary folder: %w", err)
 	}
-	return e.temporaryIn(dir)
-}
-
-func (e *env) temporaryIn(dir string) (func() error, runFacts, error) {
 	quiet, err := telemetry.NewLogger(e.Stderr, "warn", "text")
 	if err != nil {
-		return nil, runFacts{}, err
+		return nil, err
 	}
 	own := &env{Program: e.Program, ctx: context.WithoutCancel(e.ctx), log: quiet, dataDir: dir}
-	c := defaultRun()
-	h := &host{e: own}
-	stop := func() error {
-		err := h.stop(nil)
-		if rmErr := os.RemoveAll(dir); err == nil {
-			err = rmErr
-		}
-		return err
+	g := &ground{run: defaultRun(), host: &host{e: own}, dir: dir}
+	if g.facts, g.keys, err = g.run.prepare(g.host); err != nil {
+		return nil, errors.Join(err, g.stop())
 	}
-	facts, keys, err := c.prepare(h)
-	if err == nil {
-		err = c.startParts(h, keys)
-	}
-	if err != nil {
-		_ = stop() // the first error is the one to tell
-		return nil, facts, err
-	}
-	facts.APIKey = string(c.APIKey)
-	if g, ok := h.parts[len(h.parts)-1].(interface{ URL() string }); ok {
-		facts.HTTP = g.URL()
-	}
-	return stop, facts, nil
+	return g, nil
 }
+
+func (g *ground) stop() error { return errors.Join(g.host.stop(nil), os.RemoveAll(g.dir)) }
 
 // defaultRun is `crier run` with its defaults, but free ports and no feeds.
 func defaultRun() *runCmd {
