@@ -57,7 +57,6 @@ type streams struct {
 	cfg       GatewayConfig
 	conns     []net.Conn
 	last      []int64
-	began     time.Time
 	counting  atomic.Bool
 	closing   atomic.Bool
 	arrived   atomic.Int64

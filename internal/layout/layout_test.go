@@ -32,7 +32,7 @@ var may = map[string][]string{
 	"docs":   nil,
 	"static": nil,
 
-	"internal/command": all(parts, values, base, only("internal/bench", "internal/client", "internal/embedded")),
+	"internal/command": all(parts, domain, values, base, only("internal/bench", "internal/client", "internal/embedded")),
 
 	// The three parts never import each other: they meet in Kafka's topics, in
 	// Postgres and in the domain packages.

@@ -165,13 +165,15 @@ func parseBinance(data []byte) (*event.Tick, error) {
 	var msg struct {
 		Data struct {
 			Event    string          `json:"e"`
+			Sent     json.RawMessage `json:"E"` // unused: without it, E would be taken for e
 			Symbol   string          `json:"s"`
 			ID       int64           `json:"a"`
 			Price    json.RawMessage `json:"p"`
 			Quantity json.RawMessage `json:"q"`
 			Time     int64           `json:"T"`
 		} `json:"data"`
-		Event string `json:"e"`
+		Event string          `json:"e"`
+		Sent  json.RawMessage `json:"E"`
 	}
 	if err := json.Unmarshal(data, &msg); err != nil {
 		return nil, fmt.Errorf("not the documented JSON: %w", err)
@@ -235,8 +237,11 @@ func (f *BinanceFeed) price(ctx context.Context, symbol string) (decimal.Decimal
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return decimal.Decimal{}, fmt.Errorf("asking for a price: status %d: %.100q: %w", resp.StatusCode, body, errors.Join(err))
+	if err != nil {
+		return decimal.Decimal{}, fmt.Errorf("asking for a price: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return decimal.Decimal{}, fmt.Errorf("asking for a price: status %d: %.100q", resp.StatusCode, body)
 	}
 	var answer struct {
 		Price decimal.Decimal `json:"price"`

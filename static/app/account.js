@@ -62,7 +62,7 @@ function form(next, isNew) {
     },
     field(isNew ? 'Username' : 'Username or email', username),
     field('Password', password, isNew ? 'At least 8 characters, not all digits, none of the common ones.' : ''),
-    isNew && field(get('status')?.email ? 'Email, if alerts shall reach you by mail' : 'Email, if you like: it can be used to log in', email),
+    isNew && field('Email, if notifications shall reach you by mail', email),
     summary,
     h('div', { class: 'actions' }, submit)),
     h('p', { class: 'aside', 'data-testid': 'other-way' }, `${other[0]} `, h('a', { href: `${other[1]}?next=${encodeURIComponent(next)}` }, other[2])),

@@ -32,8 +32,6 @@ export function alertForm(signal, created) {
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
   const submit = h('button', { class: 'primary', 'data-testid': 'alert-create' }, 'Set alert');
   const line = command('');
-  // Offered only where the gateway says that mails are sent.
-  const emailPart = h('label', { class: 'check' }, byEmail, ' and by email');
   const mailPart = h('span', { class: 'blank' }, ' at ', email);
   const repeatPart = h('span', { class: 'blank' }, ', at most once in a ', cooldown);
   const quick = h('span', { class: 'quick' }, QUICK.map(([words, millionths]) =>
@@ -42,7 +40,7 @@ export function alertForm(signal, created) {
   const node = h('form', { class: 'sentence-form', novalidate: true, 'data-testid': 'alert-form', 'aria-label': 'New alert', onsubmit: (event) => { event.preventDefault(); whileBusy(submit, create); } },
     h('p', { class: 'sentence' },
       'When ', symbol, ' ', condition, ' ', h('span', { class: 'blank' }, target), ' tell me ', repeat, repeatPart, ' here',
-      emailPart, mailPart, '.'),
+      h('label', { class: 'check' }, byEmail, ' and by email'), mailPart, '.'),
     h('p', { class: 'hint error', id: 'alert-target-note' }), h('p', { class: 'hint error', id: 'alert-email-note' }), h('p', { class: 'hint error', id: 'alert-note-note' }),
     summary,
     h('div', { class: 'sentence-foot' }, submit, distance, quick, note),
@@ -65,8 +63,6 @@ export function alertForm(signal, created) {
   }
 
   function refresh() {
-    emailPart.hidden = !get('status')?.email;
-    if (emailPart.hidden) byEmail.checked = false;
     mailPart.hidden = !byEmail.checked;
     repeatPart.hidden = repeat.value !== 'every';
     if (byEmail.checked && !email.value && get('user')?.email) email.value = get('user').email;
