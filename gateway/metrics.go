@@ -69,6 +69,9 @@ func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // Hijack is for libraries that ask for the interface itself.
 func (s *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	s.status = http.StatusSwitchingProtocols
+	// An event stream answers 200 on the bare connection, a socket 101.
+	if s.Header().Get("Content-Type") != "text/event-stream" {
+		s.status = http.StatusSwitchingProtocols
+	}
 	return http.NewResponseController(s.ResponseWriter).Hijack()
 }

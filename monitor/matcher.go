@@ -12,6 +12,7 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 	"crier/internal/price"
+	"crier/internal/problem"
 	"crier/monitor/match"
 )
 
@@ -126,7 +127,7 @@ func (m *matcher) apply(recs []kafka.Record) []kafka.Record {
 		}
 		t, err := event.ParseTick(r.Value, r.Time)
 		if err != nil {
-			dead = append(dead, kafka.DeadLetter(r, "invalid_input", err.Error()))
+			dead = append(dead, kafka.DeadLetter(r, string(problem.Of(err).Code), err.Error()))
 			m.metrics.rejected.Inc()
 			m.log.Warn("a tick was rejected", "partition", r.Partition, "offset", r.Offset, "reason", err)
 			p.Advance(r.Offset+1, m.emit)

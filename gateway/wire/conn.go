@@ -70,6 +70,9 @@ func (c *Conn) SetHooks(drained func(), ended func(reason error), expired func()
 // Write puts a frame into the outbox; it must not be changed afterwards. false:
 // the outbox is full, or the connection has ended, and nothing was taken.
 func (c *Conn) Write(frame []byte) bool {
+	if len(frame) == 0 {
+		return true // nothing to wait for: net.Buffers would never be done with it
+	}
 	c.mu.Lock()
 	if c.closing || c.closed || c.pending+len(frame) > c.pool.cfg.Outbox && c.pending > 0 {
 		c.refused = c.refused || !c.closing

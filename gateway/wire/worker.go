@@ -113,6 +113,8 @@ func (c *Conn) block(bufs [][]byte) {
 					return nil
 				}
 			}
+			// The workers' writes heed deadlines too, and theirs need none.
+			_ = c.net.SetWriteDeadline(time.Time{})
 			c.sent(n)
 		}
 		return nil
