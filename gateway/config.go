@@ -12,7 +12,8 @@ import (
 
 // Config is what an operator may change.
 type Config struct {
-	Addr           string // host:port; port 0 takes a free one
+	Addr           string       // host:port; port 0 takes a free one
+	Listener       net.Listener // already open at Addr; nil: Start opens it
 	Version        string
 	Embedded       bool
 	ExternalUsers  bool

@@ -144,9 +144,11 @@ const (
 )
 
 func (g *Gateway) listen(ctx context.Context) error {
-	var err error
-	if g.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.Addr); err != nil {
-		return fmt.Errorf("listening on CRIER_HTTP_ADDR: %w", err)
+	if g.listener = g.cfg.Listener; g.listener == nil {
+		var err error
+		if g.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.Addr); err != nil {
+			return fmt.Errorf("listening on CRIER_HTTP_ADDR: %w", err)
+		}
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

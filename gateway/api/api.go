@@ -65,6 +65,8 @@ type API struct {
 	WS     *ws.Server
 	Log    *slog.Logger
 
+	heads  *coalescer[event.UserID, inbox.Head]
+	live   *coalescer[string, bool]
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts
@@ -74,6 +76,10 @@ type API struct {
 // Prepare makes what the handlers keep in memory; it is called once, before
 // the first request.
 func (a *API) Prepare(reg prometheus.Registerer) {
+	a.heads = newCoalescer(a.Inbox.Heads)
+	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
+		return a.Users.LiveOf(ctx, sessions, time.Now())
+	})
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})

@@ -114,7 +114,7 @@ func (a *API) requireLive(ctx context.Context, session string) error {
 	if session == "" || a.ExternalUsers && !a.Tokens.CanMint() {
 		return nil // not a session of ours
 	}
-	live, err := a.Users.Live(ctx, session, time.Now())
+	live, _, err := a.live.get(ctx, session)
 	if err != nil {
 		return problem.Wrap(problem.Unavailable, "The session could not be looked up.", err)
 	}

@@ -101,12 +101,12 @@ func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), e
 // place reads where the inbox stands. It is called after the hub has begun to
 // note what arrives, so nothing falls between.
 func (a *API) place(ctx context.Context, who Principal, cursor string) (hub.Placing, error) {
-	head, err := a.Inbox.Head(ctx, who.UserID)
+	head, found, err := a.heads.get(ctx, who.UserID)
 	switch {
-	case errors.Is(err, inbox.ErrNoInbox) && !a.ExternalUsers:
-		return hub.Placing{}, problem.New(problem.Unauthorized, "The account is gone.")
-	case err != nil && !errors.Is(err, inbox.ErrNoInbox):
+	case err != nil:
 		return hub.Placing{}, problem.Wrap(problem.Unavailable, "The inbox could not be read.", err)
+	case !found && !a.ExternalUsers:
+		return hub.Placing{}, problem.New(problem.Unauthorized, "The account is gone.")
 	}
 	p := hub.Place(cursor, hub.Head{Last: head.LastID, Counts: head.Counts}, head.PrunedTo)
 	if p.Reconnect {

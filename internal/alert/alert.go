@@ -181,6 +181,10 @@ const Channel = "alerts"
 func (s *Store) Create(ctx context.Context, a Alert, now time.Time) (Alert, error) {
 	var out Alert
 	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		// One at a time for each user, or many at once would all find room.
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('alerts of ' || $1, 0))`, string(a.UserID)); err != nil {
+			return err
+		}
 		rows, err := tx.Query(ctx, `
 			insert into alerts as a (user_id, symbol, condition, source, target, email, note, repeat, cooldown_ms, expires_at, created_at, topic_id, partition, place)
 			select $1, $2, $3, $4, $5::numeric, $6, $7, $8, $9, $10, $11, $12::uuid, $13, $14
@@ -246,7 +250,7 @@ func (s *Store) List(ctx context.Context, user event.UserID, f Filter, now time.
 	if err := s.db.QueryRow(ctx, `select count(*) from alerts a where `+where, args...).Scan(&count); err != nil {
 		return nil, 0, false, fmt.Errorf("counting alerts: %w", err)
 	}
-	rows, err := s.db.Query(ctx, `select `+columns+` from alerts a where `+where+` and ($5 = 0 or a.id < $5) order by a.id desc limit $6 offset $7`,
+	rows, err := s.db.Query(ctx, `select `+columns+` from alerts a where `+where+` and ($5::bigint = 0 or a.id < $5) order by a.id desc limit $6 offset $7`,
 		append(args, f.Before, f.Limit+1, f.Offset)...)
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("listing alerts: %w", err)
@@ -281,6 +285,12 @@ type Change struct {
 // resets says whether the change makes the alert hold anew, from a new place.
 func (c Change) resets() bool {
 	return c.Target != nil || c.Condition != nil || c.Source != nil || c.State != nil && *c.State == Created
+}
+
+// reschedules says whether the change makes an active alert fire at other times,
+// which the matcher hears of by a new revision only.
+func (c Change) reschedules() bool {
+	return c.Repeat != nil || c.Cooldown != nil || c.ExpiresAt != nil || c.ClearExpiry
 }
 
 // ErrNeedsCooldown is a repeating alert without a cooldown.
@@ -345,9 +355,11 @@ func (c Change) apply(a *Alert, place event.Place) {
 		if a.State != Paused || c.State != nil && *c.State == Created {
 			a.State, a.TriggeredAt = Created, nil
 		}
-		a.Revision++
-		a.Place, a.Taken = place, false
+	} else if !c.reschedules() || a.State != Created {
+		return
 	}
+	a.Revision++
+	a.Place, a.Taken = place, false
 }
 
 func set[T any](field *T, to *T) {

@@ -215,7 +215,7 @@ func (s *Store) Firings(ctx context.Context, user event.UserID, id int64, before
 	}
 	rows, err := s.db.Query(ctx, `
 		select firing, symbol, price::text, tick_time, source, topic_id::text, partition, place, notification_id, created_at
-		from firings where alert_id = $1 and ($2 = 0 or firing < $2) order by firing desc limit $3`, id, before, limit+1)
+		from firings where alert_id = $1 and ($2::bigint = 0 or firing < $2) order by firing desc limit $3`, id, before, limit+1)
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("reading firings: %w", err)
 	}

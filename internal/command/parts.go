@@ -1,6 +1,7 @@
 package command
 
 import (
+	"net"
 	"net/netip"
 
 	"crier/consumer"
@@ -47,11 +48,11 @@ func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
 
 // embeddedGateway is the gateway of the run of everything: guests may come, and
 // Swagger has the key filled in where only this machine can reach it.
-func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority) (*gateway.Gateway, error) {
+func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority, l net.Listener) (*gateway.Gateway, error) {
 	cfg := c.config(external, c.Symbols)
 	address, err := netip.ParseAddrPort(c.HTTPAddr)
 	cfg.Embedded = err == nil && address.Addr().IsLoopback()
-	cfg.PrefillKey = cfg.Embedded
+	cfg.PrefillKey, cfg.Listener = cfg.Embedded, l
 	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)
 }
 

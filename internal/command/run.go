@@ -32,6 +32,8 @@ type runCmd struct {
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
 
+	listener net.Listener // the gateway's
+
 	KafkaAddr    string `env:"CRIER_KAFKA_ADDR" default:"127.0.0.1:9092" help:"Listener of the embedded broker."`
 	KafkaSync    bool   `env:"CRIER_KAFKA_SYNC" help:"Have the embedded broker write through to the disk at each produce: safe from power loss, and slower."`
 	PostgresAddr string `env:"CRIER_POSTGRES_ADDR" default:"127.0.0.1:5433" help:"Listener of the embedded Postgres."`
@@ -93,7 +95,7 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := c.checkPorts(e.ctx); err != nil {
 		return facts, keys, err
 	}
-	if err := c.choosePort(e.ctx); err != nil {
+	if err := c.choosePort(e.ctx, h); err != nil {
 		return facts, keys, err
 	}
 	if err := c.startEmbedded(h, &facts); err != nil {
@@ -149,9 +151,9 @@ func (c *runCmd) checkPorts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// choosePort gives the gateway its port before it listens, where it may take any:
-// mails have links to it.
-func (c *runCmd) choosePort(ctx context.Context) error {
+// choosePort opens the gateway's listener before the other parts start, where it
+// may take any port: mails have links to it.
+func (c *runCmd) choosePort(ctx context.Context, h *host) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
 		return taken("CRIER_HTTP_ADDR", c.HTTPAddr, err)
@@ -163,7 +165,12 @@ func (c *runCmd) choosePort(ctx context.Context) error {
 			c.PublicURL = "https://" + c.HTTPAddr
 		}
 	}
-	return l.Close()
+	c.listener = l
+	h.stack.Push("gateway's listener", func(context.Context) error {
+		_ = l.Close() // the gateway's server closes it, too
+		return nil
+	})
+	return nil
 }
 
 func taken(name, addr string, err error) error {
@@ -252,7 +259,7 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 		return err
 	}
 	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
-	g, err := both.embeddedGateway(h, external, tokens)
+	g, err := both.embeddedGateway(h, external, tokens, c.listener)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package criertest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"testing"
 )
@@ -17,10 +18,17 @@ func FreeAddr(tb testing.TB) string {
 	return addr
 }
 
+// Ports below Linux's ephemeral range (32768 and up) are given out by nobody, so
+// that one that is free stays so, but for other tests' draws.
+const firstPort, lastPort = 10_000, 32_000
+
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a free address: %w", err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("finding a free address: %w", err)
 }

@@ -70,8 +70,8 @@ func (s *Store) Mark(ctx context.Context, user event.UserID, mark Mark, ids []in
 		_, err = pgx.ForEachRow(rows, []any{&by, &unseen}, func() error {
 			touched++
 			delta += by
-			if unseen && by < 0 && counts.Unseen > 0 {
-				counts.Unseen--
+			if unseen { // what is unread, and newer than the last look at the list
+				counts.Unseen = max(0, counts.Unseen+by)
 			}
 			return nil
 		})

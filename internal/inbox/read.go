@@ -138,7 +138,7 @@ func (s *Store) Page(ctx context.Context, user event.UserID, f Filter) (page []e
 		return nil, 0, false, fmt.Errorf("counting notifications: %w", err)
 	}
 	page, err = s.query(ctx, `select `+storedColumns+` from notifications n where `+where+`
-		and ($6 = 0 or n.id < $6) order by n.id desc limit $7`, append(args, f.Before, f.Limit+1)...)
+		and ($6::bigint = 0 or n.id < $6) order by n.id desc limit $7`, append(args, f.Before, f.Limit+1)...)
 	if err != nil {
 		return nil, 0, false, err
 	}

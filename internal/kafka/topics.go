@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"crier/internal/lifecycle"
 )
 
 // The topics. docs/contract.md says who writes and reads each.
@@ -91,17 +93,37 @@ func (c *Client) EnsureTopics(ctx context.Context, l Layout) ([]TopicState, erro
 		if !errors.Is(err, kerr.TopicAlreadyExists) {
 			return states, fmt.Errorf("making topic %s: %w", full, err)
 		}
-		action, err := c.correctTopic(ctx, adm, full, want)
+		n, err := c.awaitTopic(ctx, name)
 		if err != nil {
 			return states, err
 		}
-		n, err := c.Partitions(ctx, name)
+		action, err := c.correctTopic(ctx, adm, full, want)
 		if err != nil {
 			return states, err
 		}
 		states = append(states, TopicState{name, n, action})
 	}
 	return states, nil
+}
+
+// topicWait is how long a topic that somebody else has just made may take until
+// the broker that is asked knows it: metadata spreads after the answer.
+const topicWait = 15 * time.Second
+
+// awaitTopic is how many partitions a topic has that is said to be there.
+func (c *Client) awaitTopic(ctx context.Context, name string) (int32, error) {
+	ctx, cancel := context.WithTimeout(ctx, topicWait)
+	defer cancel()
+	var wait lifecycle.Backoff
+	for {
+		n, err := c.Partitions(ctx, name)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return n, err
+		}
+		if wait.Wait(ctx) != nil {
+			return 0, err
+		}
+	}
 }
 
 func (c *Client) correctTopic(ctx context.Context, adm *kadm.Client, full string, want map[string]string) (string, error) {

@@ -21,6 +21,7 @@ import (
 // What a first run makes and a second one finds again: run.json for the owner
 // only while it runs, the same key and login, mail that can be read.
 func TestSecondStartFindsAll(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t)
 	before := p.Facts()
 	info, err := os.Stat(filepath.Join(p.Dir, "run.json"))
@@ -51,6 +52,7 @@ func TestSecondStartFindsAll(t *testing.T) {
 // A second run over a live one says which port is taken, and by what variable
 // to change it.
 func TestSecondRunNamesTheTakenPort(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t)
 	f := p.Facts()
 	taken := map[string]string{"CRIER_HTTP_ADDR": strings.TrimPrefix(f.HTTP, "http://"), "CRIER_KAFKA_ADDR": f.Kafka, "CRIER_ADMIN_ADDR": strings.TrimPrefix(f.Admin, "http://"),
@@ -79,6 +81,7 @@ func TestSecondRunNamesTheTakenPort(t *testing.T) {
 // Ctrl-C tells every stream when to come back, finishes what is in flight, and
 // exits with 0 within 10 s.
 func TestStopSaysBye(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t)
 	u := p.SignUp("ann")
 	bye := make(chan client.Event, 1)
@@ -117,6 +120,7 @@ func TestStopSaysBye(t *testing.T) {
 
 // As an ordinary user, where the clone is that user's.
 func TestAsOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		p := criertest.Start(t)
 		p.SignUp("ann")
@@ -138,6 +142,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 
 // On a machine without Postgres's programs they are downloaded.
 func TestWithoutLocalPostgres(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t, "CRIER_POSTGRES_BIN_DIR=none")
 	u := p.SignUp("ann")
 	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]any{"user_id": u.ID, "title": "hi"}, nil); err != nil {
@@ -149,6 +154,7 @@ func TestWithoutLocalPostgres(t *testing.T) {
 // Where the data dir lies in a folder that only root may enter, root's run keeps
 // its Postgres elsewhere, and finds it again.
 func TestBelowAClosedFolder(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Log("only root has such a folder: an ordinary user's Postgres runs as the user")
 		return
@@ -175,6 +181,7 @@ func TestBelowAClosedFolder(t *testing.T) {
 // Logging out ends that session's streams and tokens, here on a gateway of many,
 // within a second; {"all": true} those of all sessions.
 func TestLogoutEverywhere(t *testing.T) {
+	t.Parallel()
 	brokers := criertest.Broker(t)
 	p := criertest.NewParts(t, brokers, "1")
 	a, b := p.Start("gateway"), p.Start("gateway")
@@ -232,6 +239,7 @@ func requireSoon(t *testing.T, ended <-chan time.Time, what string) {
 
 // A stream ends when its token does, after an event that says so.
 func TestStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t, "CRIER_ACCESS_TTL=10s")
 	u := p.SignUp("ann")
 	said := ""
@@ -250,6 +258,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 
 // A ticket opens one stream, on whichever gateway.
 func TestTicketIsGoodOnce(t *testing.T) {
+	t.Parallel()
 	brokers := criertest.Broker(t)
 	p := criertest.NewParts(t, brokers, "1")
 	a, b := p.Start("gateway"), p.Start("gateway")

@@ -13,6 +13,7 @@ import (
 // a notification over HTTP and the command line, all in the inbox and on the
 // stream in order; Ctrl-C ends it with 0 in time; a second start has it all.
 func TestFromTickToStream(t *testing.T) {
+	t.Parallel()
 	p := criertest.Start(t)
 	ann := p.SignUp("ann")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)

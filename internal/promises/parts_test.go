@@ -73,6 +73,7 @@ func header(r *kgo.Record, key string) string {
 // dead-letters and results with its reason, up to 10 MB, and what is behind it
 // is delivered; headers are echoed.
 func TestPoisonBlocksNothing(t *testing.T) {
+	t.Parallel()
 	criertest.Kafkas(t, func(t *testing.T, brokers string) {
 		p := criertest.NewParts(t, brokers, "3")
 		gateway := p.Start("gateway")
@@ -125,6 +126,7 @@ func TestPoisonBlocksNothing(t *testing.T) {
 // A tick that another partitioner put elsewhere, or that has no key, is moved to
 // its symbol's partition and counts there, once.
 func TestMisplacedTicksCountOnce(t *testing.T) {
+	t.Parallel()
 	criertest.Kafkas(t, func(t *testing.T, brokers string) {
 		p := criertest.NewParts(t, brokers, "3")
 		gateway := p.Start("gateway")
@@ -221,6 +223,7 @@ func requireOffsets(t *testing.T, u *criertest.User, id int64, want []int64) {
 // Two of each part: streams at both gateways bring everything once and in
 // order, while a consumer, a monitor and a gateway are killed.
 func TestTwoOfEachPart(t *testing.T) {
+	t.Parallel()
 	criertest.Kafkas(t, func(t *testing.T, brokers string) {
 		p := criertest.NewParts(t, brokers, "3")
 		gateways := []*criertest.Program{p.Start("gateway"), p.Start("gateway")}

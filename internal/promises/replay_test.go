@@ -184,6 +184,7 @@ func awaitMatched(t *testing.T, p *criertest.Program, ticks int) {
 // exactly the alerts that a plain loop over the file says, each on the same
 // tick, once.
 func TestReplayFiresWhatAPlainLoopSays(t *testing.T) {
+	t.Parallel()
 	for _, file := range []string{"ethusdt-trades-2023-02-02.csv", "btcusdt-1m-2024-12-01.csv"} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
@@ -209,6 +210,7 @@ const replaySpeed = "25"
 // The same when the whole program is killed with signal 9 at ten random moments
 // of the replay, and started again each time.
 func TestReplayThroughKills(t *testing.T) {
+	t.Parallel()
 	path, err := filepath.Abs(filepath.Join("testdata", "ethusdt-trades-2023-02-02.csv"))
 	if err != nil {
 		t.Fatal(err)

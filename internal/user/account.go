@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,7 +60,8 @@ func CheckUsername(v *event.Invalid, field, name string) {
 		v.Add(field, "length", fmt.Sprintf("must be at most %d characters", MaxUsername))
 	}
 	for _, r := range name {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r > 0x7f && r != 0xfffd
+		// No invisible and no control characters: two names that look alike are two people.
+		letter := unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
 		if !letter && !strings.ContainsRune("@.+-_", r) {
 			v.Add(field, "characters", "must be of letters, digits and @ . + - _")
 			return

@@ -102,20 +102,25 @@ func (s *Store) Refresh(ctx context.Context, refresh string, now time.Time, ttl 
 	return user, session, next, nil
 }
 
-// Live says whether a session goes on.
-func (s *Store) Live(ctx context.Context, session string, now time.Time) (bool, error) {
-	if !event.IsUUID(session) {
-		return false, nil
+// LiveOf says which of the sessions go on; those that do not are absent. A text
+// that is no session's id is one that does not.
+func (s *Store) LiveOf(ctx context.Context, sessions []string, now time.Time) (map[string]bool, error) {
+	ids := make([]string, 0, len(sessions))
+	for _, id := range sessions {
+		if event.IsUUID(id) {
+			ids = append(ids, id)
+		}
 	}
-	var live bool
-	err := s.db.QueryRow(ctx, `select ended_at is null and expires_at > $2 from sessions where id = $1::uuid`, session, now).Scan(&live)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
+	rows, err := s.db.Query(ctx, `select id::text from sessions where id = any($1::uuid[]) and ended_at is null and expires_at > $2`, ids, now)
 	if err != nil {
-		return false, fmt.Errorf("looking up a session: %w", err)
+		return nil, fmt.Errorf("looking up %d sessions: %w", len(ids), err)
 	}
-	return live, nil
+	out := make(map[string]bool, len(ids))
+	var id string
+	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { out[id] = true; return nil }); err != nil {
+		return nil, fmt.Errorf("looking up %d sessions: %w", len(ids), err)
+	}
+	return out, nil
 }
 
 // Ended returns which of the sessions have ended.

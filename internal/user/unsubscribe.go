@@ -20,8 +20,8 @@ const unsubscribeNote = "unsubscribe_key"
 func (s *Store) Unsubscriber(ctx context.Context) (*Unsubscriber, error) {
 	var key string
 	err := s.db.QueryRow(ctx, `
-		with made as (insert into installation (name, value) values ($1, $2) on conflict (name) do nothing returning value)
-		select value from made union all select value from installation where name = $1 limit 1`, unsubscribeNote, rand.Text()+rand.Text()).Scan(&key)
+		insert into installation as i (name, value) values ($1, $2)
+		on conflict (name) do update set value = i.value returning value`, unsubscribeNote, rand.Text()+rand.Text()).Scan(&key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of unsubscribe links: %w", err)
 	}
