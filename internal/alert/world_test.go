@@ -15,7 +15,7 @@ import (
 
 const (
 	ann     event.UserID = "1"
-	topicID              = "11111111-1111-4111-8111-111111111111"
+	topicID string       = "11111111-1111-4111-8111-111111111111"
 )
 
 // now is a time that Postgres keeps exactly.
