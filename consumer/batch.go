@@ -1,10 +1,13 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,9 +39,43 @@ type unit struct {
 	outcomes []inbox.Outcome
 }
 
-// process stores a batch and produces what follows from it. When Postgres
-// refuses the data, halves are tried on their own, down to the one record.
+// process stores a batch and produces what follows from it, in parts that one
+// transaction can bear.
 func (c *Consumer) process(ctx context.Context, recs []kafka.Record) error {
+	for len(recs) > 0 {
+		n := bearable(recs)
+		if err := c.processPart(ctx, recs[:n]); err != nil {
+			return err
+		}
+		recs = recs[n:]
+	}
+	return nil
+}
+
+// maxPartBytes bounds what the records of one transaction become when each of
+// their recipients gets a copy.
+const maxPartBytes = 64 << 20
+
+// bearable is how many of the records go into one transaction, at least one. How
+// many recipients a record has is guessed from above without reading it.
+func bearable(recs []kafka.Record) int {
+	sum := 0
+	for i := range recs {
+		copies := 1
+		if bytes.Contains(recs[i].Value, []byte(`"user_ids"`)) {
+			copies = min(bytes.Count(recs[i].Value, []byte{','})+1, event.MaxRecipients)
+		}
+		sum += len(recs[i].Value) * copies
+		if sum > maxPartBytes && i > 0 {
+			return i
+		}
+	}
+	return len(recs)
+}
+
+// processPart is process for records that go into one transaction. When Postgres
+// refuses the data, halves are tried on their own, down to the one record.
+func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
 	units, triggers := parse(recs)
 	c.cfg.FailFunc("consumer.before-store")
 	start := time.Now()
@@ -47,10 +84,10 @@ func (c *Consumer) process(ctx context.Context, recs []kafka.Record) error {
 	case err == nil:
 	case postgres.DataFault(err) && len(recs) > 1:
 		half := len(recs) / 2
-		if err := c.process(ctx, recs[:half]); err != nil {
+		if err := c.processPart(ctx, recs[:half]); err != nil {
 			return err
 		}
-		return c.process(ctx, recs[half:])
+		return c.processPart(ctx, recs[half:])
 	case postgres.DataFault(err):
 		units[0].fault, units[0].code = errors.New("the database refuses this record: "+err.Error()), "refused"
 		units[0].items = nil
@@ -60,7 +97,7 @@ func (c *Consumer) process(ctx context.Context, recs []kafka.Record) error {
 	c.metrics.batch.Observe(float64(len(recs)))
 	c.metrics.store.Observe(time.Since(start).Seconds())
 	c.cfg.FailFunc("consumer.after-store")
-	if err := c.kafka.Produce(ctx, c.output(units)...); err != nil {
+	if err := c.produce(ctx, units); err != nil {
 		return err
 	}
 	c.cfg.FailFunc("consumer.after-produce")
@@ -228,16 +265,27 @@ func (c *Consumer) countVerdict(d alert.Decision) {
 	}
 }
 
-// output is what a stored batch says to the gateways, the producers and the
+// produceAtOnce is how many recipients' records wait for their acknowledgement
+// together.
+const produceAtOnce = 500
+
+// produce says what a stored batch says to the gateways, the producers and the
 // operators.
-func (c *Consumer) output(units []unit) []kafka.Record {
+func (c *Consumer) produce(ctx context.Context, units []unit) error {
 	out := make([]kafka.Record, 0, 2*len(units))
+	flush := func() error {
+		err := c.kafka.Produce(ctx, out...)
+		clear(out)
+		out = out[:0]
+		return err
+	}
 	for i := range units {
 		u := &units[i]
 		if u.fault != nil {
 			out = append(out, c.rejected(u, u.fault, u.code)...)
 			continue
 		}
+		refused := 0
 		for j := range u.outcomes {
 			o := &u.outcomes[j]
 			c.metrics.records.WithLabelValues(u.rec.Topic, o.Status).Inc()
@@ -248,12 +296,20 @@ func (c *Consumer) output(units []unit) []kafka.Record {
 				continue
 			}
 			out = append(out, result(u, &u.items[j], o))
+			// The record is quarantined once, whoever of its recipients is refused.
 			if o.Status == event.StatusRejected {
-				out = append(out, kafka.DeadLetter(u.rec, o.Code, o.Reason))
+				if refused++; refused == 1 {
+					out = append(out, kafka.DeadLetter(u.rec, o.Code, fmt.Sprintf("for user %q: %s", u.items[j].UserID, o.Reason)))
+				}
+			}
+			if len(out) >= 2*produceAtOnce {
+				if err := flush(); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	return out
+	return flush()
 }
 
 // Delivery is the record that tells gateways of a stored notification: key and
@@ -282,9 +338,25 @@ func result(u *unit, it *inbox.Item, o *inbox.Outcome) kafka.Record {
 	return resultRecord(u.rec, r)
 }
 
+// Bounds of an answer, so that it fits into a record of `results` whatever it
+// answers: a producer may put megabytes into key and headers.
+const (
+	maxEcho  = 256 << 10 // key and headers; larger ones are not echoed
+	maxError = 4 << 10
+)
+
 func resultRecord(rec *kafka.Record, r event.Result) kafka.Record {
+	r.Error = strings.ToValidUTF8(r.Error[:min(len(r.Error), maxError)], "")
 	value, _ := json.Marshal(r) // every member encodes: the payload was checked to be JSON
-	return kafka.Record{Topic: kafka.Results, Key: rec.Key, Value: value, Headers: rec.Headers}
+	out := kafka.Record{Topic: kafka.Results, Key: rec.Key, Value: value, Headers: rec.Headers}
+	size := len(rec.Key)
+	for _, h := range rec.Headers {
+		size += len(h.Key) + len(h.Value)
+	}
+	if size > maxEcho {
+		out.Key, out.Headers = nil, nil
+	}
+	return out
 }
 
 // rejected quarantines a record, and tells its producer.

@@ -1327,6 +1327,35 @@ const docTemplate = `{
             }
         },
         "/unsubscribe": {
+            "get": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "The page of a mail's unsubscribe link",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "from a mail",
+                        "name": "token",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "a page",
+                        "schema": {
+                            "type": "string"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
             "post": {
                 "tags": [
                     "account"

@@ -44,8 +44,8 @@ func (c *Config) normalise() ([]netip.Prefix, error) {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		fault("CRIER_HTTP_ADDR", "must be host:port: %w", err)
 	}
-	if c.AccessTTL < 10*time.Second || c.AccessTTL > 24*time.Hour {
-		fault("CRIER_ACCESS_TTL", "must be 10s to 24h")
+	if c.AccessTTL < time.Second || c.AccessTTL > 24*time.Hour {
+		fault("CRIER_ACCESS_TTL", "must be 1s to 24h")
 	}
 	if c.RefreshTTL < c.AccessTTL {
 		fault("CRIER_REFRESH_TTL", "must be at least CRIER_ACCESS_TTL")

@@ -20,16 +20,16 @@ import (
 
 // AlertRequest is the body of POST and PATCH /alerts.
 type AlertRequest struct {
-	Symbol    *string          `json:"symbol" example:"BTCUSDT"`
-	Condition *string          `json:"condition" enums:"above,below" example:"above"`
-	Target    json.RawMessage  `json:"target" swaggertype:"string" example:"70000.50"`
-	Source    *string          `json:"source"`
-	Email     *string          `json:"email"`
-	Note      *string          `json:"note"`
-	Repeat    *string          `json:"repeat" enums:"once,every"`
-	Cooldown  json.RawMessage  `json:"cooldown" swaggertype:"string" example:"10m"`
-	ExpiresAt *json.RawMessage `json:"expires_at" swaggertype:"string" example:"2030-01-01T00:00:00Z"`
-	State     *string          `json:"state" enums:"created,paused"` // PATCH only
+	Symbol    *string         `json:"symbol" example:"BTCUSDT"`
+	Condition *string         `json:"condition" enums:"above,below" example:"above"`
+	Target    json.RawMessage `json:"target" swaggertype:"string" example:"70000.50"`
+	Source    *string         `json:"source"`
+	Email     *string         `json:"email"`
+	Note      *string         `json:"note"`
+	Repeat    *string         `json:"repeat" enums:"once,every"`
+	Cooldown  json.RawMessage `json:"cooldown" swaggertype:"string" example:"10m"`
+	ExpiresAt json.RawMessage `json:"expires_at" swaggertype:"string" example:"2030-01-01T00:00:00Z"`
+	State     *string         `json:"state" enums:"created,paused"` // PATCH only
 }
 
 // MaxNote is the longest note of an alert, in characters.
@@ -59,8 +59,8 @@ func (in *AlertRequest) change(v *event.Invalid, now time.Time) alert.Change {
 		v.Add("repeat", "enum", "must be once or every")
 	}
 	c.Cooldown = checkCooldown(v, in.Cooldown)
-	if in.ExpiresAt != nil {
-		c.ExpiresAt, c.ClearExpiry = checkExpiry(v, *in.ExpiresAt, now)
+	if len(in.ExpiresAt) > 0 {
+		c.ExpiresAt, c.ClearExpiry = checkExpiry(v, in.ExpiresAt, now)
 	}
 	if in.State != nil {
 		s := alert.State(*in.State)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -102,6 +103,9 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 			return problem.New(problem.TooLarge, "The body must be at most 1 MiB.")
 		}
 		return problem.Wrap(problem.InvalidJSON, "The body could not be read.", err)
+	}
+	if !utf8.Valid(body) {
+		return event.Invalid{{Field: "", Rule: "utf8", Message: "must be valid UTF-8"}}
 	}
 	return event.DecodeObject(body, v)
 }

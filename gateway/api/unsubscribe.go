@@ -22,6 +22,13 @@ var unsubscribePage = template.Must(template.New("unsubscribe").Parse(`<!doctype
 `))
 
 // UnsubscribePage is where the link in a mail leads: it changes nothing.
+//
+//	@Summary	The page of a mail's unsubscribe link
+//	@Tags		account
+//	@Param		token	query	string	true	"from a mail"
+//	@Success	200		{string}	string	"a page"
+//	@Failure	404		{object}	Problem
+//	@Router		/unsubscribe [get]
 func (a *API) UnsubscribePage(w http.ResponseWriter, r *http.Request) error {
 	token := r.URL.Query().Get("token")
 	address, err := a.unsubscriber(r, token)

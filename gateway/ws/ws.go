@@ -317,6 +317,11 @@ func (c *conn) command(ctx context.Context, text []byte) {
 		Token  string   `json:"token"`
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			c.complain("invalid_input", wrong.Field+": is not of the right type")
+			return
+		}
 		c.complain("invalid_json", "the message is not the JSON object of a command")
 		return
 	}

@@ -59,16 +59,20 @@ type Decisions struct {
 	fired    map[firedKey]Decision
 }
 
+// firedKey is what a firing is known by. An alert that is set again is a new
+// revision, and may fire on the tick that the old one fired on: where that still
+// meets it, it does so at once.
 type firedKey struct {
-	alert int64
-	tick  event.Place
+	alert, revision int64
+	tick            event.Place
 }
 
 func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 	n := len(d.triggers)
-	ids, topics, parts, offsets := make([]int64, n), make([]string, n), make([]int32, n), make([]int64, n)
+	ids, revisions, topics, parts, offsets := make([]int64, n), make([]int64, n), make([]string, n), make([]int32, n), make([]int64, n)
 	for i := range d.triggers {
 		t := &d.triggers[i]
+		revisions[i] = t.Revision
 		ids[i], topics[i], parts[i], offsets[i] = t.AlertID, t.TopicID, t.Partition, t.Offset
 	}
 	unique := slices.Clone(ids)
@@ -88,16 +92,16 @@ func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 	}
 	// Index firings_tick.
 	rows, err = tx.Query(ctx, `
-		select f.alert_id, f.firing, f.notification_id, f.topic_id::text, f.partition, f.place
-		from unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[]) as k(i, t, p, o)
-		join firings f on f.alert_id = k.i and f.topic_id = k.t and f.partition = k.p and f.place = k.o`, ids, topics, parts, offsets)
+		select f.alert_id, f.revision, f.firing, f.notification_id, f.topic_id::text, f.partition, f.place
+		from unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[]) as k(i, t, p, o, r)
+		join firings f on f.alert_id = k.i and f.revision = k.r and f.topic_id = k.t and f.partition = k.p and f.place = k.o`, ids, topics, parts, offsets, revisions)
 	if err != nil {
 		return fmt.Errorf("looking for earlier firings: %w", err)
 	}
 	d.fired = make(map[firedKey]Decision)
 	var key firedKey
 	var dec Decision
-	_, err = pgx.ForEachRow(rows, []any{&key.alert, &dec.Firing, &dec.NotificationID, &key.tick.TopicID, &key.tick.Partition, &key.tick.Offset}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key.alert, &key.revision, &dec.Firing, &dec.NotificationID, &key.tick.TopicID, &key.tick.Partition, &key.tick.Offset}, func() error {
 		dec.Verdict = Again
 		d.fired[key] = dec
 		return nil
@@ -109,7 +113,7 @@ func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 }
 
 func (d *Decisions) decide(t *event.Trigger) Decision {
-	key := firedKey{t.AlertID, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
+	key := firedKey{t.AlertID, t.Revision, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
 	if dec, ok := d.fired[key]; ok {
 		if dec.NotificationID == 0 {
 			// Fired earlier in this very batch: one notification is enough.
@@ -144,7 +148,7 @@ func (d *Decisions) decide(t *event.Trigger) Decision {
 // triggers[i], 0 if it did not fire) and their alerts' states. Idempotent by
 // firings_tick.
 func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time.Time) error {
-	var alerts, offsets, nids []int64
+	var alerts, revisions, offsets, nids []int64
 	var firings, parts []int32
 	var users, symbols, prices, sources, topics []string
 	var times []time.Time
@@ -157,6 +161,7 @@ func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time
 		alerts, firings, users, symbols = append(alerts, t.AlertID), append(firings, int32(d.List[i].Firing)), append(users, string(t.UserID)), append(symbols, t.Symbol)
 		prices, times, sources = append(prices, t.Price.String()), append(times, t.Time), append(sources, t.Source)
 		topics, parts, offsets, nids = append(topics, t.TopicID), append(parts, t.Partition), append(offsets, t.Offset), append(nids, ids[i])
+		revisions = append(revisions, t.Revision)
 		changed[t.AlertID] = d.alerts[t.AlertID]
 	}
 	if len(alerts) == 0 {
@@ -164,9 +169,9 @@ func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`
-		insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, created_at)
-		select *, $12::timestamptz from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::numeric[], $6::timestamptz[], $7::text[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[])`,
-		alerts, firings, users, symbols, prices, times, sources, topics, parts, offsets, nids, now)
+		insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, revision, created_at)
+		select *, $13::timestamptz from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::numeric[], $6::timestamptz[], $7::text[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[], $12::bigint[])`,
+		alerts, firings, users, symbols, prices, times, sources, topics, parts, offsets, nids, revisions, now)
 	var ids2 []int64
 	var states []string
 	var counts []int32

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -16,6 +18,9 @@ type healthCmd struct {
 
 // Run is called by the parser.
 func (c *healthCmd) Run(e *env) error {
+	if facts, err := e.readRunFile(); err == nil && os.Getenv("CRIER_ADMIN_ADDR") == "" {
+		c.AdminAddr = strings.TrimPrefix(facts.Admin, "http://") // the embedded run of this data dir
+	}
 	host, port, err := net.SplitHostPort(c.AdminAddr)
 	if err != nil {
 		return fmt.Errorf("CRIER_ADMIN_ADDR: %w", err)

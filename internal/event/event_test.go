@@ -31,6 +31,7 @@ func TestNotificationNamesFieldAndRule(t *testing.T) {
 		{`{"user_id":1}`, "payload", "required"},
 		{`{"user_id":1,"payload":null}`, "payload", "required"},
 		{`{"user_id":1,"payload":"` + long + `"}`, "payload", "length"},
+		{`{"user_id":1,"payload":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`, "payload", "depth"},
 		{`{"user_id":1,"title":5}`, "title", "type"},
 		{`{"user_id":1,"title":"a\u0000b"}`, "title", "characters"},
 		{`{"user_id":1,"title":"` + long[:600] + `"}`, "title", "length"},

@@ -29,9 +29,15 @@ func (v Invalid) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// Add notes one more fault.
+// maxFaults bounds what is said of one input: a list of a million wrong entries
+// must not become an answer larger than the input.
+const maxFaults = 100
+
+// Add notes one more fault; beyond a hundred they are not noted.
 func (v *Invalid) Add(field, rule, message string) {
-	*v = append(*v, FieldError{Field: field, Rule: rule, Message: message})
+	if len(*v) < maxFaults {
+		*v = append(*v, FieldError{Field: field, Rule: rule, Message: message})
+	}
 }
 
 // Err is nil when nothing was found.
@@ -67,7 +73,7 @@ func DecodeObject(data []byte, v any) error {
 		if typ.Field == "" {
 			return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object"}}
 		}
-		return Invalid{{Field: typ.Field, Rule: "type", Message: "must be " + jsonKind(typ.Type.Kind().String()) + ", not " + typ.Value}}
+		return Invalid{{Field: typ.Field, Rule: "type", Message: "must be " + jsonKind(typ.Type.Kind().String()) + ", not " + typ.Value[:min(len(typ.Value), 100)]}}
 	case errors.As(err, &syn):
 		return Invalid{{Field: "", Rule: "json", Message: "is not valid JSON: " + syn.Error()}}
 	}

@@ -20,6 +20,7 @@ const (
 	MaxIdempotencyKey = 255
 	MaxSource         = 100
 	MaxRecipients     = 10_000
+	MaxDepth          = 100 // of a payload: readers in other languages give up near 1,000
 )
 
 // KindMessage is the kind of a notification that names none, KindAlert that of
@@ -77,6 +78,9 @@ func (n *Notification) Validate() error {
 	n.Payload = compact(n.Payload)
 	if len(n.Payload) > MaxPayload {
 		v.Add("payload", "length", fmt.Sprintf("must be at most %d bytes", MaxPayload))
+	}
+	if depth(n.Payload) > MaxDepth {
+		v.Add("payload", "depth", fmt.Sprintf("must be at most %d levels deep", MaxDepth))
 	}
 	if len(n.Payload) == 0 && n.Title == "" && n.Body == "" {
 		v.Add("payload", "required", "one of payload, title and body is required")
@@ -158,6 +162,26 @@ func (n *Notification) refuseUnbuilt(v *Invalid) {
 	if len(n.Channels) > 0 && !slices.Contains(n.Channels, "inbox") {
 		v.Add("channels", "unsupported", "must hold inbox in this version")
 	}
+}
+
+// depth is how deep the arrays and objects of valid JSON go.
+func depth(raw []byte) int {
+	deepest, now, inString := 0, 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']' || c == '}':
+			now--
+		}
+	}
+	return deepest
 }
 
 func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }

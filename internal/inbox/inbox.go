@@ -285,10 +285,6 @@ func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh [
 	if len(fresh) == 0 {
 		return nil
 	}
-	c := newColumns(len(fresh))
-	for _, i := range fresh {
-		c.add(&items[i], &out[i].Stored)
-	}
 	var users []string
 	for u, h := range heads {
 		if h.changed {
@@ -302,14 +298,15 @@ func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh [
 		lasts[i], unreads[i], unseens[i] = h.last, int32(h.unread), int32(h.unseen)
 	}
 	batch := &pgx.Batch{}
-	// Idempotent by notifications_origin and notifications_key; the row locks on
-	// `inboxes` make sure that findKnown saw what they would refuse.
-	batch.Queue(`
-		insert into notifications (user_id, id, event_id, kind, title, body, url, payload, priority, unread, created_at,
-			sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset)
-		select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-			$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[])`,
-		c.args()...)
+	for len(fresh) > 0 {
+		c, n := chunk(items, out, fresh)
+		fresh = fresh[n:]
+		if len(fresh) == 0 {
+			batch.Queue(insertSQL, c.args()...)
+		} else if _, err := tx.Exec(ctx, insertSQL, c.args()...); err != nil {
+			return fmt.Errorf("storing notifications: %w", err)
+		}
+	}
 	batch.Queue(`
 		update inboxes i set last_id = k.l, unread = k.r, unseen = k.s, version = version + 1
 		from unnest($1::text[], $2::bigint[], $3::int[], $4::int[]) as k(u, l, r, s) where i.user_id = k.u`,
@@ -318,4 +315,27 @@ func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh [
 		return fmt.Errorf("storing notifications: %w", err)
 	}
 	return nil
+}
+
+// Idempotent by notifications_origin and notifications_key; the row locks on
+// `inboxes` make sure that findKnown saw what they would refuse.
+const insertSQL = `
+	insert into notifications (user_id, id, event_id, kind, title, body, url, payload, priority, unread, created_at,
+		sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset)
+	select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+		$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[])`
+
+// chunkBytes bounds one statement: Postgres takes no message above 1 GB, and all
+// of it stands in memory here and there.
+const chunkBytes = 16 << 20
+
+// chunk turns the first of the fresh items into columns, and says how many.
+func chunk(items []Item, out []Outcome, fresh []int) (c *columns, n int) {
+	c = newColumns(min(len(fresh), 1000))
+	for size := 0; n < len(fresh) && (n == 0 || size < chunkBytes); n++ {
+		s := &out[fresh[n]].Stored
+		c.add(&items[fresh[n]], s)
+		size += len(s.Title) + len(s.Body) + len(s.Payload)
+	}
+	return c, n
 }

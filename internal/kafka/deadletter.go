@@ -2,8 +2,13 @@ package kafka
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
+
+// maxReason bounds the header that says why: with the largest record it must fit
+// into one of `dead-letters`.
+const maxReason = 4 << 10
 
 // DeadLetter is the record that quarantines another: its key, value and
 // headers as they came, and headers that say why and where from.
@@ -11,7 +16,7 @@ func DeadLetter(r *Record, code, reason string) Record {
 	headers := make([]Header, 0, len(r.Headers)+6)
 	headers = append(headers, r.Headers...)
 	for _, h := range []struct{ key, value string }{
-		{"reason", reason},
+		{"reason", strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")},
 		{"code", code},
 		{"origin_topic", r.Topic},
 		{"origin_partition", strconv.Itoa(int(r.Partition))},

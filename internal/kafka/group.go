@@ -119,12 +119,18 @@ type Batch struct {
 	Records []Record
 }
 
-// Poll waits for records, at most limit of them. Errors that the client mends
-// by itself are not returned.
+// Poll waits for records, at most limit of them; with an error there are none.
+// Errors that the client mends by itself are not returned.
 func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
 	fetches := g.kgo.PollRecords(ctx, limit)
 	if fetches.IsClientClosed() {
 		return Batch{}, errors.New("reading as a group: the client is closed")
+	}
+	// What was read is never thrown away: the client would not read it again, and
+	// a later commit would pass it over. An error beside records comes back with
+	// the next Poll.
+	if fetches.NumRecords() > 0 {
+		return Batch{g.c.records(fetches)}, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return Batch{}, context.Cause(ctx)
@@ -135,7 +141,7 @@ func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
 			failed = errors.Join(failed, fmt.Errorf("reading %s partition %d: %w", fe.Topic, fe.Partition, fe.Err))
 		}
 	}
-	return Batch{g.c.records(fetches)}, failed
+	return Batch{}, failed
 }
 
 func (c *Client) records(fetches kgo.Fetches) []Record {

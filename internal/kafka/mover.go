@@ -57,51 +57,68 @@ func (c *Client) Mover(cfg MoverConfig) (*Mover, error) {
 	return &Mover{c: c, session: s, topic: cfg.Topic, keyFunc: cfg.KeyFunc, moved: cfg.Moved}, nil
 }
 
+// moveTime bounds one transaction. It outlives the context of Step: a
+// transaction left open would hold up all readers of the topic until the broker
+// ends it.
+const moveTime = 20 * time.Second
+
 // Step reads a batch and moves what stands wrong in it, in one transaction.
 func (m *Mover) Step(ctx context.Context) error {
-	fetches := m.session.PollRecords(ctx, 10_000)
-	if fetches.IsClientClosed() || ctx.Err() != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return errors.New("moving: the client is closed")
-	}
-	for _, fe := range fetches.Errors() {
-		if !retriable(fe.Err) {
-			return fmt.Errorf("reading %s[%d]: %w", fe.Topic, fe.Partition, fe.Err)
-		}
-	}
-	if fetches.NumRecords() == 0 {
-		return nil
-	}
 	n, err := m.c.Partitions(ctx, m.topic)
 	if err != nil {
 		return err
 	}
-	if err := m.session.Begin(); err != nil {
-		return fmt.Errorf("beginning a transaction: %w", err)
+	fetches := m.session.PollRecords(ctx, 10_000)
+	if fetches.IsClientClosed() {
+		return errors.New("moving: the client is closed")
 	}
-	moved := 0
-	var failed error
+	if fetches.NumRecords() == 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, fe := range fetches.Errors() {
+			if !retriable(fe.Err) {
+				return fmt.Errorf("reading %s[%d]: %w", fe.Topic, fe.Partition, fe.Err)
+			}
+		}
+		return nil
+	}
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), moveTime)
+	defer cancel()
+	moved, err := m.move(work, fetches, n)
+	if err != nil {
+		return fmt.Errorf("moving records of %s: %w", m.topic, err)
+	}
+	if moved > 0 && m.moved != nil {
+		m.moved(moved)
+	}
+	return nil
+}
+
+// move returns how many records a committed transaction has moved. After an
+// error, or when another member has got the partitions meanwhile, the session
+// goes back to what was committed.
+func (m *Mover) move(ctx context.Context, fetches kgo.Fetches, partitions int32) (moved int, err error) {
+	if err := m.session.Begin(); err != nil {
+		_, endErr := m.session.End(ctx, kgo.TryAbort)
+		return 0, errors.Join(fmt.Errorf("beginning a transaction: %w", err), endErr)
+	}
 	promise := kgo.AbortingFirstErrPromise(m.session.Client())
 	for _, r := range m.c.records(fetches) {
 		key, ok := m.keyFunc(r)
-		if !ok || Partition([]byte(key), n) == r.Partition {
+		if !ok || Partition([]byte(key), partitions) == r.Partition {
 			continue
 		}
 		out := m.c.toKgo(&Record{Topic: m.topic, Key: []byte(key), Value: r.Value, Headers: r.Headers, Time: r.Time})
 		m.session.Produce(ctx, out, promise.Promise())
 		moved++
 	}
-	failed = promise.Err()
+	failed := promise.Err()
 	committed, err := m.session.End(ctx, failed == nil)
-	if err = errors.Join(failed, err); err != nil {
-		return fmt.Errorf("moving %d records of %s: %w", moved, m.topic, err)
+	if err = errors.Join(failed, err); err != nil || !committed {
+		return 0, err
 	}
-	if committed && moved > 0 && m.moved != nil {
-		m.moved(moved)
-	}
-	return nil
+	return moved, nil
 }
 
 // Close leaves the group.

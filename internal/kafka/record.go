@@ -23,7 +23,7 @@ type Record struct {
 	TopicID   string // UUID text; set on what was read
 	Partition int32
 	Offset    int64
-	Time      time.Time // the record's timestamp; zero on writing: now
+	Time      time.Time // the record's timestamp; zero on writing: now. Client refuses to write what is older than its delivery timeout
 	Key       []byte
 	Value     []byte
 	Headers   []Header

@@ -14,7 +14,8 @@ type (
 	kmsgCommitResponse = kmsg.OffsetCommitResponse
 )
 
-// newPartitionCheck is how often a tail looks for partitions added to its topics.
+// newPartitionCheck is how often a tail looks for partitions added to its topics,
+// and for topics made anew.
 const newPartitionCheck = 5 * time.Second
 
 // Tail follows whole topics from their ends, without a group. It is used by
@@ -23,7 +24,9 @@ type Tail struct {
 	c       *Client
 	kgo     *kgo.Client
 	topics  []string
+	ids     map[string]string // by topic
 	known   map[string]map[int32]bool
+	lost    map[string]bool // topics whose place is lost and not yet found again
 	checked time.Time
 }
 
@@ -34,18 +37,11 @@ func (c *Client) Tail(ctx context.Context, topics ...string) (*Tail, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tail{c: c, topics: topics, known: make(map[string]map[int32]bool), checked: time.Now()}
+	t := &Tail{c: c, topics: topics, ids: make(map[string]string), known: make(map[string]map[int32]bool), lost: make(map[string]bool), checked: time.Now()}
 	start := make(map[string]map[int32]kgo.Offset)
 	for _, topic := range topics {
-		_, ends, err := c.Bounds(ctx, topic)
-		if err != nil {
+		if start[c.cfg.TopicPrefix+topic], err = t.present(ctx, topic); err != nil {
 			return nil, err
-		}
-		full := c.cfg.TopicPrefix + topic
-		start[full], t.known[topic] = make(map[int32]kgo.Offset), make(map[int32]bool)
-		for p, end := range ends {
-			start[full][p] = kgo.NewOffset().At(end)
-			t.known[topic][p] = true
 		}
 	}
 	t.kgo, err = kgo.NewClient(append(opts,
@@ -67,9 +63,7 @@ func (c *Client) Tail(ctx context.Context, topics ...string) (*Tail, error) {
 func (t *Tail) Poll(ctx context.Context) (recs []Record, lost []string, err error) {
 	if time.Since(t.checked) > newPartitionCheck {
 		t.checked = time.Now()
-		if err := t.addPartitions(ctx); err != nil {
-			return nil, nil, err
-		}
+		t.look(ctx)
 	}
 	wait, cancel := context.WithTimeout(ctx, newPartitionCheck)
 	defer cancel()
@@ -77,52 +71,70 @@ func (t *Tail) Poll(ctx context.Context) (recs []Record, lost []string, err erro
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
-	seen := make(map[string]bool)
 	for _, fe := range fetches.Errors() {
-		if fe.Topic == "" || retriable(fe.Err) && !isDataLoss(fe.Err) {
-			continue
-		}
-		topic := t.c.bare(fe.Topic)
-		if !seen[topic] {
-			seen[topic] = true
-			lost = append(lost, topic)
-		}
-		if err := t.restart(ctx, topic); err != nil {
-			return nil, lost, err
+		if fe.Topic != "" && (!retriable(fe.Err) || isDataLoss(fe.Err)) {
+			t.lost[t.c.bare(fe.Topic)] = true
 		}
 	}
-	return t.c.records(fetches), lost, nil
+	recs = t.c.records(fetches)
+	// Told only once it is read again: what comes until then would be missed too.
+	for topic := range t.lost {
+		if err := t.restart(ctx, topic); err != nil {
+			return recs, lost, err
+		}
+		delete(t.lost, topic)
+		lost = append(lost, topic)
+	}
+	return recs, lost, nil
 }
 
 // restart reads a topic's partitions from their present ends.
 func (t *Tail) restart(ctx context.Context, topic string) error {
-	_, ends, err := t.c.Bounds(ctx, topic)
+	at, err := t.present(ctx, topic)
 	if err != nil {
 		return err
 	}
 	full := t.c.cfg.TopicPrefix + topic
 	t.kgo.PurgeTopicsFromConsuming(full)
-	at := make(map[int32]kgo.Offset, len(ends))
-	t.known[topic] = make(map[int32]bool)
-	for p, end := range ends {
-		at[p] = kgo.NewOffset().At(end)
-		t.known[topic][p] = true
-	}
 	t.kgo.AddConsumePartitions(map[string]map[int32]kgo.Offset{full: at})
 	return nil
 }
 
-// addPartitions begins to read partitions that were added since: from 0, for
-// all that is in them came after this tail began.
-func (t *Tail) addPartitions(ctx context.Context) error {
+// present is where a topic's partitions end now, and notes which topic it is.
+func (t *Tail) present(ctx context.Context, topic string) (map[int32]kgo.Offset, error) {
+	id, err := t.c.TopicID(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	_, ends, err := t.c.Bounds(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[int32]kgo.Offset, len(ends))
+	t.ids[topic], t.known[topic] = id, make(map[int32]bool)
+	for p, end := range ends {
+		at[p] = kgo.NewOffset().At(end)
+		t.known[topic][p] = true
+	}
+	return at, nil
+}
+
+// look notices a topic that was made anew, whose name the client still asks for
+// by the id of the one that is gone, and begins to read partitions that were
+// added: from 0, for all that is in them came after this tail began.
+func (t *Tail) look(ctx context.Context) {
 	for _, topic := range t.topics {
-		n, err := t.c.Partitions(ctx, topic)
+		now, err := t.c.info(ctx, topic)
 		if err != nil {
 			// Kafka is away, or the topic is: Poll says so in its own way.
 			continue
 		}
+		if now.id != t.ids[topic] {
+			t.lost[topic] = true
+			continue
+		}
 		add := make(map[int32]kgo.Offset)
-		for p := range n {
+		for p := range now.partitions {
 			if !t.known[topic][p] {
 				add[p] = kgo.NewOffset().At(0)
 				t.known[topic][p] = true
@@ -132,7 +144,6 @@ func (t *Tail) addPartitions(ctx context.Context) error {
 			t.kgo.AddConsumePartitions(map[string]map[int32]kgo.Offset{t.c.cfg.TopicPrefix + topic: add})
 		}
 	}
-	return nil
 }
 
 // Close ends the tail's connections.

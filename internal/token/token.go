@@ -167,6 +167,8 @@ func (a *Authority) Check(text string) (Identity, error) {
 	}
 	if _, ours := parsed.Method.(*jwt.SigningMethodHMAC); !ours {
 		c.Session = "" // an identity provider's sessions are not kept here
+	} else if !time.Now().Before(c.ExpiresAt.Time) {
+		return Identity{}, ErrExpired // our own clock needs no leeway
 	}
 	return Identity{UserID: event.UserID(c.Subject), Session: c.Session, Username: c.Username, Email: c.Email, Expires: c.ExpiresAt.Time}, nil
 }

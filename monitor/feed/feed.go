@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 
@@ -98,6 +99,9 @@ func parseReplay(spec string, cfg Config) (Feed, error) {
 	}
 	if path == "" {
 		return nil, fmt.Errorf("CRIER_FEEDS: %q: the file is missing (found @: %t)", spec, found)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("CRIER_FEEDS: %q: %w", spec, err)
 	}
 	return &ReplayFeed{Path: path, Speed: speed, resume: cfg.ResumeFunc, log: cfg.Log}, nil
 }

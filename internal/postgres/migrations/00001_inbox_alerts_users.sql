@@ -131,6 +131,7 @@ create index alerts_untaken on alerts (partition, place) where not taken and sta
 create table firings (
   alert_id        bigint not null,
   firing          integer not null, -- 1, 2, 3 … within the alert
+  revision        bigint not null,  -- of the alert: set again, it may fire on the same tick again
   user_id         text not null,
   symbol          text not null,
   price           numeric not null,
@@ -143,7 +144,7 @@ create table firings (
   created_at      timestamptz not null,
   primary key (alert_id, firing)
 );
-create unique index firings_tick on firings (alert_id, topic_id, partition, place);
+create unique index firings_tick on firings (alert_id, revision, topic_id, partition, place);
 
 -- The last tick of each symbol and source before the matcher's committed offset.
 create table prices (
