@@ -176,14 +176,17 @@ func (c *Consumer) settle(ctx context.Context, batch kafka.Batch) bool {
 // be finished after Stop.
 func untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	var timer *time.Timer
 	stop := context.AfterFunc(ctx, func() {
-		timer = time.AfterFunc(drainTime, func() { cancel(errors.New("draining took longer than " + drainTime.String())) })
+		timer := time.NewTimer(drainTime)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(errors.New("draining took longer than " + drainTime.String()))
+		case <-work.Done():
+		}
 	})
 	return work, func() {
-		if !stop() && timer != nil {
-			timer.Stop()
-		}
+		stop()
 		cancel(lifecycle.ErrStopped)
 	}
 }

@@ -3,7 +3,7 @@
 // that stores their notifications.
 //
 // Postgres holds the jobs. Those of a process that died are taken over within
-// half a minute.
+// a minute: after rescueAfter, at the next of River's sweeps, half a minute apart.
 package delivery
 
 import (

@@ -175,12 +175,12 @@ func TestMailSurvivesTheProgram(t *testing.T) {
 	}
 	p.Died()
 	p.Start()
-	criertest.Eventually(t, 40*time.Second, "an attempt fails", func() bool {
+	criertest.Eventually(t, 100*time.Second, "an attempt fails", func() bool {
 		f := fates(t, u, 1)
 		return len(f) == 1 && f[0].State == "retrying" && f[0].Error != ""
 	})
 	peer := criertest.SMTP(t, address)
-	criertest.Eventually(t, 60*time.Second, "the mail arrives", func() bool { return peer.Count() == 1 })
+	criertest.Eventually(t, 100*time.Second, "the mail arrives", func() bool { return peer.Count() == 1 })
 	criertest.Eventually(t, 20*time.Second, "it is noted", func() bool { return fates(t, u, 1)[0].State == "sent" })
 	if n := peer.Count(); n != 1 {
 		t.Errorf("%d mails", n)
