@@ -1,0 +1,277 @@
+package ws_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gws "github.com/gobwas/ws"
+
+	"crier/gateway/hub"
+	"crier/gateway/wire"
+	"crier/internal/criertest"
+	"crier/internal/decimal"
+	"crier/internal/event"
+)
+
+// The subprotocol is chosen where it is offered, and a socket works without;
+// what is no handshake is refused.
+func TestHandshake(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	for _, c := range []struct {
+		headers, protocol string
+	}{
+		{"", ""}, {"Sec-WebSocket-Protocol: crier.v1\r\n", "crier.v1"}, {"Sec-WebSocket-Protocol: other, crier.v1\r\n", "crier.v1"}, {"Sec-WebSocket-Protocol: other\r\n", ""},
+	} {
+		_, resp := w.handshake("", c.headers)
+		if resp.StatusCode != 101 || resp.Header.Get("Sec-WebSocket-Protocol") != c.protocol || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+			t.Errorf("%q: status %d, %v", c.headers, resp.StatusCode, resp.Header)
+		}
+	}
+	resp, err := http.Get("http://" + w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode < 400 || resp.StatusCode > 499 {
+		t.Errorf("no handshake: status %d", resp.StatusCode)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Events are the contract's JSON, with what was missed first; frames that came
+// with the handshake are heard.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	w.last = 3
+	for _, c := range []struct {
+		query string
+		want  []string
+	}{
+		{"", nil},
+		{"since=1", []string{`{"type":"notification","id":"2","data":{"id":2}}`, `{"type":"notification","id":"3","data":{"id":3}}`, `{"type":"resumed","data":{"from":"1","replayed":2}}`}},
+		{"since=9", []string{`{"type":"gap","data":{"from":"9","reason":"ahead"}}`}},
+	} {
+		s, _ := w.handshake(c.query, "", text(`{"type":"ping"}`), text(`{"type":"subscribe","topics":["ticks:A"]}`))
+		got := []string{s.text()}
+		if !strings.HasPrefix(got[0], `{"type":"ready","id":`) {
+			t.Errorf("first came %s", got[0])
+		}
+		pongs := 0
+		for got = nil; len(got) < len(c.want) || pongs == 0; {
+			if x := s.text(); x == `{"type":"pong"}` {
+				pongs++
+			} else {
+				got = append(got, x)
+			}
+		}
+		if !slices.Equal(got, c.want) || pongs != 1 {
+			t.Errorf("%s: %v, want %v", c.query, got, c.want)
+		}
+		w.hub.Tick(event.Tick{Symbol: "A", Price: decimal.FromUnits(1, 0), Time: time.Unix(0, 0), Source: "x"}, time.Now())
+		if x := s.text(); x != `{"type":"tick","data":{"symbol":"A","price":"1","time":"1970-01-01T00:00:00Z","source":"x"}}` {
+			t.Errorf("tick %s", x)
+		}
+		_ = s.conn.Close()
+	}
+}
+
+// Whatever a client asks for, its connection stays; what cannot be done is an
+// error with a code.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	c := w.open("")
+	many := strings.TrimSuffix(strings.Repeat(`"ticks:A",`, hub.MaxFollowed+1), ",")
+	var others []string
+	for i := range hub.MaxFollowed {
+		others = append(others, fmt.Sprintf(`"ticks:B%d"`, i))
+	}
+	for _, x := range []struct{ send, code string }{
+		{``, "invalid_json"}, {`x`, "invalid_json"}, {`{"type":`, "invalid_json"}, {`[]`, "invalid_json"}, {`null`, "unknown_type"}, {`{}`, "unknown_type"},
+		{`{"type":"shout"}`, "unknown_type"}, {`{"type":"` + strings.Repeat("x", 60_000) + `"}`, "unknown_type"}, {`{"type":7}`, "invalid_"},
+		{`{"type":"subscribe","topics":["news"]}`, "invalid_input"}, {`{"type":"subscribe","topics":"ticks:A"}`, "invalid_"}, {`{"type":"subscribe","topics":[` + many + `]}`, "invalid_input"},
+		{`{"type":"unsubscribe","topics":["ticks: "]}`, "invalid_input"},
+		{`{"type":"read"}`, "invalid_input"}, {`{"type":"read","ids":[]}`, "invalid_input"}, {`{"type":"read","ids":["x"]}`, "invalid_"}, {`{"type":"read","ids":[1.5]}`, "invalid_"},
+		{`{"type":"read","ids":[` + strings.Repeat("1,", 1000) + `1]}`, "invalid_input"},
+		{`{"type":"auth"}`, "unauthorized"}, {`{"type":"auth","token":"bad"}`, "unauthorized"},
+		{`{"type":"subscribe","topics":["ticks:A"]}`, ""}, {`{"type":"subscribe","topics":[` + strings.Join(others, ",") + `]}`, "limit_reached"},
+		{`{"type":"read","ids":[1,2]}`, ""}, {strings.Repeat("[", 60_000), "invalid_json"},
+	} {
+		c.send(text(x.send))
+		if x.code != "" {
+			var e struct{ Type, Code, Message string }
+			if s := c.text(); json.Unmarshal([]byte(s), &e) != nil || e.Type != "error" || !strings.HasPrefix(e.Code, x.code) || e.Message == "" || len(s) > 400 {
+				t.Errorf("%.60s: answered %.300s, want %s", x.send, s, x.code)
+			}
+		}
+		c.alive(x.send[:min(len(x.send), 60)])
+	}
+	c.send(text(`{"type":"auth","token":"good"}`))
+	if s := c.text(); s != `{"type":"authenticated"}` {
+		t.Errorf("auth: %s", s)
+	}
+	w.cmdMu.Lock()
+	if !slices.Equal(w.read, []int64{1, 2}) {
+		t.Errorf("read %v", w.read)
+	}
+	w.cmdMu.Unlock()
+	// What was followed before a request too many is still followed.
+	w.hub.Tick(event.Tick{Symbol: "A", Price: decimal.FromUnits(1, 0), Source: "x"}, time.Now())
+	if s := c.text(); !strings.HasPrefix(s, `{"type":"tick"`) {
+		t.Errorf("%s", s)
+	}
+	c.send(text(`{"type":"unsubscribe","topics":["ticks:A"]}`))
+	c.alive("unsubscribe")
+	w.hub.Tick(event.Tick{Symbol: "A", Price: decimal.FromUnits(2, 0), Source: "x"}, time.Now())
+	<-time.After(300 * time.Millisecond) // three rounds, in which nothing may come
+	c.alive("a tick that is not followed")
+	w.cmdMu.Lock()
+	w.away = true
+	w.cmdMu.Unlock()
+	c.send(text(`{"type":"read","ids":[1]}`))
+	if s := c.text(); !strings.Contains(s, `"code":"unavailable"`) {
+		t.Errorf("%s", s)
+	}
+}
+
+// Frames as RFC 6455 has them: fragments are put together, control frames may
+// stand between them, pings are answered; what breaks a rule ends the connection
+// with the code that says so.
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	part := func(op gws.OpCode, fin bool, s string) []byte { return masked(gws.NewFrame(op, fin, []byte(s))) }
+	bare := func(f gws.Frame) []byte {
+		var b bytes.Buffer
+		_ = gws.WriteFrame(&b, f)
+		return b.Bytes()
+	}
+	for _, c := range []struct {
+		name   string
+		frames [][]byte
+		want   []string // answers: text, or pong:PAYLOAD
+		code   gws.StatusCode
+	}{
+		{"fragments", [][]byte{part(gws.OpText, false, `{"type"`), part(gws.OpContinuation, false, ``), part(gws.OpContinuation, true, `:"ping"}`)}, []string{`{"type":"pong"}`}, 0},
+		{"ping", [][]byte{part(gws.OpPing, true, "hello")}, []string{"pong:hello"}, 0},
+		{"a ping between fragments", [][]byte{part(gws.OpText, false, `{"type"`), part(gws.OpPing, true, "mid"), part(gws.OpContinuation, true, `:"ping"}`)}, []string{"pong:mid", `{"type":"pong"}`}, 0},
+		{"a pong unasked", [][]byte{part(gws.OpPong, true, "x"), text(`{"type":"ping"}`)}, []string{`{"type":"pong"}`}, 0},
+		{"a character cut in two", [][]byte{part(gws.OpText, false, "{\"type\":\"ping\",\"x\":\"\xc3"), part(gws.OpContinuation, true, "\xa9\"}")}, []string{`{"type":"pong"}`}, 0},
+		{"close", [][]byte{masked(gws.NewCloseFrame(gws.NewCloseFrameBody(1001, "bye")))}, nil, 1000},
+		{"close without a body", [][]byte{part(gws.OpClose, true, "")}, nil, 1000},
+		{"oversize", [][]byte{part(gws.OpText, true, strings.Repeat(" ", 64<<10+1))}, nil, 1009},
+		{"oversize in fragments", [][]byte{part(gws.OpText, false, strings.Repeat(" ", 40_000)), part(gws.OpContinuation, true, strings.Repeat(" ", 40_000))}, nil, 1009},
+		{"as large as may be", [][]byte{part(gws.OpText, true, `{"type":"ping"}`+strings.Repeat(" ", 64<<10-15))}, []string{`{"type":"pong"}`}, 0},
+		{"invalid UTF-8", [][]byte{part(gws.OpText, true, "\xff\xfe")}, nil, 1007},
+		{"cut UTF-8", [][]byte{part(gws.OpText, true, "\"\xc3")}, nil, 1007},
+		{"not masked", [][]byte{bare(gws.NewTextFrame([]byte(`{}`)))}, nil, 1002},
+		{"reserved bits", [][]byte{{0xf1, 0x80, 0, 0, 0, 0}}, nil, 1002},
+		{"a reserved opcode", [][]byte{part(gws.OpCode(3), true, "")}, nil, 1002},
+		{"a continuation of nothing", [][]byte{part(gws.OpContinuation, true, "x")}, nil, 1002},
+		{"a text inside a text", [][]byte{part(gws.OpText, false, "x"), part(gws.OpText, true, "y")}, nil, 1002},
+		{"a ping in fragments", [][]byte{part(gws.OpPing, false, "x")}, nil, 1002},
+		{"a large ping", [][]byte{part(gws.OpPing, true, strings.Repeat("x", 126))}, nil, 1002},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := w.open("")
+			s.send(c.frames...)
+			for _, want := range c.want {
+				f := s.frame()
+				got := string(f.Payload)
+				if f.Header.OpCode == gws.OpPong {
+					got = "pong:" + got
+				}
+				if got != want {
+					t.Errorf("%.200s, want %s", got, want)
+				}
+			}
+			if c.code == 0 {
+				s.alive(c.name)
+				return
+			}
+			if code, reason := s.closed(); code != c.code {
+				t.Errorf("closed with %d %s, want %d", code, reason, c.code)
+			}
+		})
+	}
+}
+
+// Each end has its close code, after an event that says why.
+func TestByes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		ends time.Duration
+		end  func(w *world)
+		code gws.StatusCode
+	}{
+		{hub.TokenExpired, 1200 * time.Millisecond, func(*world) {}, 4401},
+		{hub.LoggedOut, 0, func(w *world) { w.hub.EndSession(ann, "", hub.LoggedOut) }, 1000},
+		{hub.DrainingNow, 0, func(w *world) { w.hub.ByeAll(hub.DrainingNow, 0) }, 1012},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, wire.Config{})
+			if c.ends > 0 {
+				w.ends = time.Now().Add(c.ends)
+			}
+			s := w.open("")
+			c.end(w)
+			if x := s.text(); x != `{"type":"bye","data":{"reason":"`+c.name+`","retry_ms":0}}` {
+				t.Errorf("%s", x)
+			}
+			if code, reason := s.closed(); code != c.code || reason != c.name {
+				t.Errorf("closed with %d %s", code, reason)
+			}
+			w.cmdMu.Lock()
+			defer w.cmdMu.Unlock()
+			if !slices.Equal(w.cuts, []string{c.name}) {
+				t.Errorf("noted %v", w.cuts)
+			}
+		})
+	}
+}
+
+// A token that is renewed in time keeps the connection; the server pings; a
+// reader that goes is forgotten.
+func TestRenewAndPing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{Heartbeat: time.Second})
+	w.ends = time.Now().Add(1500 * time.Millisecond)
+	c := w.open("")
+	c.send(text(`{"type":"auth","token":"good"}`))
+	if s := c.text(); s != `{"type":"authenticated"}` {
+		t.Errorf("%s", s)
+	}
+	for range 4 {
+		if f := c.any(); f.Header.OpCode != gws.OpPing {
+			t.Errorf("came %v %s, want a ping", f.Header, f.Payload)
+		}
+		c.send(masked(gws.NewPongFrame(nil)))
+	}
+	_ = c.conn.Close()
+	criertest.Eventually(t, 20*time.Second, "the reader is forgotten", func() bool { return w.hub.Stats().Subscribers == 0 })
+}
+
+// No bytes of a client, whatever they are, do more than end its own connection.
+func FuzzSocket(f *testing.F) {
+	for _, s := range [][]byte{text(`{"type":"ping"}`), text(`{"type":"subscribe","topics":["ticks:A"]}`), {0x81}, {0x88, 0x80, 0, 0, 0, 0}, {0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4}, {0x01, 0x80, 0, 0, 0, 0}} {
+		f.Add(s)
+	}
+	w := newWorld(f, wire.Config{})
+	f.Fuzz(func(t *testing.T, frames []byte) {
+		c := open(t, w.addr, "")
+		_, _ = c.conn.Write(append(frames, masked(gws.NewCloseFrame(nil))...)) // it may be closed already
+		_ = c.conn.Close()
+		open(t, w.addr, "").alive("what was fuzzed")
+	})
+}
