@@ -65,12 +65,14 @@ func safe(method string) bool { return method == "GET" || method == "HEAD" || me
 // sameOrigin protects the cookie from other sites' pages: what a browser says of
 // a request's origin is believed, what is no browser needs no protection.
 func (g *Gateway) sameOrigin(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "same-origin", "none":
+	site, o := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	switch {
+	case site == "same-origin" || site == "none":
 		return true
+	case o == "":
+		return site == "" // no browser, or one that tells neither
 	}
-	o := r.Header.Get("Origin")
-	return o == "" || g.originAllowed(r, o)
+	return g.originAllowed(r, o)
 }
 
 func (g *Gateway) originAllowed(r *http.Request, origin string) bool {

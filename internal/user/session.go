@@ -136,6 +136,9 @@ func (s *Store) Ended(ctx context.Context, sessions []string, now time.Time) ([]
 
 // End ends one session of a user, or with session "" all of them.
 func (s *Store) End(ctx context.Context, user event.UserID, session string, now time.Time) error {
+	if session != "" && !event.IsUUID(session) {
+		return ErrNoSession
+	}
 	tag, err := s.db.Exec(ctx, `
 		update sessions set ended_at = $3 where user_id = $1 and ended_at is null and ($2 = '' or id::text = $2)`, string(user), session, now)
 	if err != nil {

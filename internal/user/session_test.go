@@ -163,7 +163,7 @@ func TestSessions(t *testing.T) {
 		name, session string
 		want          error
 	}{
-		{"another's", bobs, user.ErrNoSession}, {"none", "00000000-0000-4000-8000-000000000000", user.ErrNoSession}, {"no id", "x", user.ErrNoSession},
+		{"another's", bobs, user.ErrNoSession}, {"none", "00000000-0000-4000-8000-000000000000", user.ErrNoSession}, {"no id", "x", user.ErrNoSession}, {"NUL", "\x00", user.ErrNoSession},
 		{"one", one, nil}, {"the same again", one, user.ErrNoSession}, {"all", "", nil}, {"all again", "", nil},
 	} {
 		if err := w.End(t.Context(), ann, c.session, now); !errors.Is(err, c.want) {

@@ -244,10 +244,15 @@ func (f *BinanceFeed) price(ctx context.Context, symbol string) (decimal.Decimal
 		return decimal.Decimal{}, fmt.Errorf("asking for a price: status %d: %.100q", resp.StatusCode, body)
 	}
 	var answer struct {
-		Price decimal.Decimal `json:"price"`
+		Price json.RawMessage `json:"price"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return decimal.Decimal{}, fmt.Errorf("reading a price: %w", err)
 	}
-	return answer.Price, nil
+	var v event.Invalid
+	price := v.CheckPrice("price", answer.Price, true) // without one, none is made up
+	if err := v.Err(); err != nil {
+		return decimal.Decimal{}, fmt.Errorf("reading a price: %w", err)
+	}
+	return *price, nil
 }

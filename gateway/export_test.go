@@ -1,0 +1,24 @@
+package gateway
+
+import (
+	"net/http"
+
+	"crier/gateway/api"
+)
+
+// Routes is the canonical table.
+func (g *Gateway) Routes() []api.Route {
+	list := routes(g.api)
+	for i := range list {
+		list[i].Path = base + list[i].Path
+	}
+	return list
+}
+
+// Guarded is a handler behind what every request passes.
+func (g *Gateway) Guarded(h api.Handler) http.Handler {
+	return g.outer(g.guard(api.Route{Handler: h, Scope: api.Public}))
+}
+
+// Remote is the client's address.
+func (g *Gateway) Remote(r *http.Request) string { return g.remote(r) }
