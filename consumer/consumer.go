@@ -15,12 +15,13 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
+	"crier/internal/schedule"
 	"crier/internal/user"
 )
 
 // Consumer is the running part. New makes it, Start joins the group, Stop
-// finishes the batch in flight. It owns two goroutines: the batch loop and the
-// pruner.
+// finishes the batch in flight. It owns four goroutines: the batch loop, the
+// pruner, and those that deliver what is due and end what has expired.
 type Consumer struct {
 	cfg     Config
 	db      *postgres.DB
@@ -29,6 +30,9 @@ type Consumer struct {
 	users   *user.Store
 	log     *slog.Logger
 	metrics *metrics
+
+	schedule *schedule.Store
+	due      chan struct{} // something may be due: look at once
 
 	reg        prometheus.Registerer
 	group      *kafka.Group
@@ -42,7 +46,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	if err := cfg.normalise(); err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
+	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), schedule: schedule.New(db), due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
 }
 
 // Start joins the group and begins to read. Failed reports a later end.
@@ -61,6 +65,8 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
 	c.goroutines.Go("consumer batches", c.run)
 	c.goroutines.Go("consumer pruner", c.prune)
+	c.goroutines.Go("scheduled sends", c.deliverDue)
+	c.goroutines.Go("expiry", c.expire)
 	c.log.Info("consumer started", "group", Group)
 	return nil
 }
@@ -214,7 +220,7 @@ func (c *Consumer) pruneOnce(ctx context.Context) error {
 			return err
 		}
 		if n == 0 {
-			return c.users.Sweep(ctx, now)
+			return errors.Join(c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
 		}
 	}
 }

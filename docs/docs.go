@@ -514,14 +514,14 @@ const docTemplate = `{
                         "bearer": []
                     }
                 ],
-                "description": "Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.",
+                "description": "To user_id, user_ids (up to 10,000), a topic, or everyone; at deliver_at, until expires_at; with a collapse_key it replaces an unread one. Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.",
                 "tags": [
                     "notifications"
                 ],
                 "summary": "Send a notification",
                 "parameters": [
                     {
-                        "description": "what to say, and to whom: user_id, or user_ids (up to 10,000)",
+                        "description": "what to say, and to whom",
                         "name": "body",
                         "in": "body",
                         "required": true,
@@ -619,6 +619,101 @@ const docTemplate = `{
                         "description": "OK",
                         "schema": {
                             "$ref": "#/definitions/event.Counts"
+                        }
+                    }
+                }
+            }
+        },
+        "/notifications/scheduled/{event_id}": {
+            "get": {
+                "security": [
+                    {
+                        "apikey": []
+                    },
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "How a scheduled send stands",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "of the send",
+                        "name": "event_id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/schedule.State"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "delete": {
+                "security": [
+                    {
+                        "apikey": []
+                    },
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "Its sender can, until it is due. Cancelling again answers the same.",
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "Cancel a scheduled send",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "of the send",
+                        "name": "event_id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/schedule.State"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
                         }
                     }
                 }
@@ -1134,7 +1229,7 @@ const docTemplate = `{
                         "bearer": []
                     }
                 ],
-                "description": "Events: ready, notification, tick, counts, resumed, gap, bye. Without signing in, ticks only.",
+                "description": "Events: ready, notification, message, tick, counts, resumed, gap, bye. Without signing in, ticks only.",
                 "produces": [
                     "text/event-stream"
                 ],
@@ -1145,7 +1240,7 @@ const docTemplate = `{
                 "parameters": [
                     {
                         "type": "string",
-                        "description": "comma list such as ticks:BTCUSDT,ticks:ETHUSDT",
+                        "description": "comma list such as news,room:friends,ticks:BTCUSDT",
                         "name": "topics",
                         "in": "query"
                     },
@@ -1561,6 +1656,10 @@ const docTemplate = `{
                 },
                 "partition": {
                     "type": "integer"
+                },
+                "to": {
+                    "description": "the topic, or everyone",
+                    "type": "string"
                 },
                 "topic": {
                     "type": "string",
@@ -2018,8 +2117,16 @@ const docTemplate = `{
                 "collapse_key": {
                     "type": "string"
                 },
+                "deliver_at": {
+                    "type": "string",
+                    "format": "date-time"
+                },
                 "everyone": {
                     "type": "boolean"
+                },
+                "expires_at": {
+                    "type": "string",
+                    "format": "date-time"
                 },
                 "idempotency_key": {
                     "type": "string"
@@ -2100,6 +2207,35 @@ const docTemplate = `{
                     ]
                 },
                 "updated_at": {
+                    "type": "string"
+                }
+            }
+        },
+        "schedule.State": {
+            "type": "object",
+            "properties": {
+                "cancelled_at": {
+                    "type": "string"
+                },
+                "deliver_at": {
+                    "type": "string"
+                },
+                "delivered_at": {
+                    "type": "string"
+                },
+                "event_id": {
+                    "type": "string"
+                },
+                "state": {
+                    "type": "string",
+                    "enum": [
+                        "scheduled",
+                        "delivering",
+                        "delivered",
+                        "cancelled"
+                    ]
+                },
+                "to": {
                     "type": "string"
                 }
             }

@@ -27,6 +27,7 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
 	"crier/internal/price"
+	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -79,7 +80,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote},
-		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), Tokens: tokens,
+		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), Schedule: schedule.New(db), Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}
 	g.api.Prepare(reg)

@@ -44,6 +44,8 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/notifications/counts", Scope: api.Person, Handler: a.Counts},
 		{Method: "POST", Path: "/notifications/read-all", Scope: api.Person, Handler: a.ReadAll},
 		{Method: "POST", Path: "/notifications/seen", Scope: api.Person, Handler: a.Seen},
+		{Method: "GET", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.ScheduledSend},
+		{Method: "DELETE", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.CancelSend},
 		{Method: "GET", Path: "/notifications/{id}", Scope: api.Person, Handler: a.Get},
 		{Method: "GET", Path: "/notifications/{id}/deliveries", Scope: api.Person, Handler: a.Deliveries},
 		{Method: "GET", Path: "/unsubscribe", Scope: api.Public, Handler: a.UnsubscribePage},

@@ -28,6 +28,7 @@ import (
 	"crier/internal/postgres"
 	"crier/internal/price"
 	"crier/internal/problem"
+	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -54,17 +55,18 @@ type Config struct {
 // API is the handlers and what they work on. It is safe for concurrent use.
 type API struct {
 	Config
-	DB     *postgres.DB
-	Inbox  *inbox.Store
-	Alerts *alert.Store
-	Users  *user.Store
-	Prices *price.Store
-	Tokens *token.Authority
-	Kafka  Kafka
-	Hub    *hub.Hub
-	SSE    *sse.Server
-	WS     *ws.Server
-	Log    *slog.Logger
+	DB       *postgres.DB
+	Inbox    *inbox.Store
+	Alerts   *alert.Store
+	Users    *user.Store
+	Prices   *price.Store
+	Schedule *schedule.Store
+	Tokens   *token.Authority
+	Kafka    Kafka
+	Hub      *hub.Hub
+	SSE      *sse.Server
+	WS       *ws.Server
+	Log      *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
@@ -201,11 +203,7 @@ func pathID(text string) (int64, error) {
 func (a *API) signal(ctx context.Context, s event.Signal) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	value, err := json.Marshal(s)
-	if err == nil {
-		err = a.Kafka.Produce(ctx, kafka.Record{Topic: kafka.Signals, Key: []byte(s.UserID), Value: value})
-	}
-	if err != nil {
+	if err := a.Kafka.Produce(ctx, kafka.SignalRecord(s)); err != nil {
 		a.Log.Warn("a signal to the gateways was lost", "type", s.Type, "error", err)
 	}
 }

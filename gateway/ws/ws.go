@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,18 +76,20 @@ var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
 // encode is an event as a message of crier.v1.
 func encode(e *hub.Event) []byte {
-	b := make([]byte, 0, len(e.Data)+80)
+	if e.ID > 0 {
+		return encodeAt(e, strconv.FormatInt(e.ID, 10))
+	}
+	return encodeAt(e, e.Cursor)
+}
+
+func encodeAt(e *hub.Event, cursor string) []byte {
+	b := make([]byte, 0, len(e.Data)+len(cursor)+80)
 	b = append(b, `{"type":"`...)
 	b = append(b, e.Type...)
 	b = append(b, '"')
-	switch {
-	case e.ID > 0:
+	if cursor != "" {
 		b = append(b, `,"id":"`...)
-		b = strconv.AppendInt(b, e.ID, 10)
-		b = append(b, '"')
-	case e.Cursor != "":
-		b = append(b, `,"id":"`...)
-		b = append(b, e.Cursor...) // digits, names and = ; only
+		b = append(b, cursor...) // digits, names and ; = : only
 		b = append(b, '"')
 	}
 	b = append(b, `,"data":`...)
@@ -106,6 +110,9 @@ type Commands interface {
 	Read(ctx context.Context, user event.UserID, ids []int64) error
 	// Renew checks a newer token of the same user, and says when it ends.
 	Renew(ctx context.Context, user event.UserID, token string) (ends time.Time, err error)
+	// PlaceTopics decides where topics begin that the stream has begun to follow;
+	// cursor is what its reader says it has.
+	PlaceTopics(ctx context.Context, cursor string, topics []string) (hub.Placing, error)
 }
 
 // Server serves streams.
@@ -137,6 +144,14 @@ func (c *conn) Send(e *hub.Event) bool {
 		return textFrame(message)
 	})
 	return len(frame) == 0 || c.wire.Write(frame)
+}
+
+// SendAt is part of hub.Sink.
+func (c *conn) SendAt(e *hub.Event, cursor string) bool {
+	if c.speaks.Slot != hub.WebSocket {
+		return c.Send(e) // an older protocol has no cursors
+	}
+	return c.wire.Write(textFrame(encodeAt(e, cursor)))
 }
 
 // Reply is part of Session.
@@ -182,7 +197,7 @@ func (c *conn) close(code ws.StatusCode, reason string) {
 // The request's origin was checked before.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error), d *Dialect) error {
 	c := &conn{server: s, stream: st, speaks: d, follow: make(map[string]bool), rate: st.Rate}
-	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
+	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c, st.Topics...)
 	var err error
 	if st.Place, err = begin(); err != nil {
 		c.sub.Unsubscribe()
@@ -213,7 +228,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 	for _, e := range st.Opening(time.Now()) {
 		c.Send(e)
 	}
-	c.sub.Start(st.Place.From, st.Place.Head)
+	c.sub.Start(st.Place.From, st.Place.Head, st.Place.Topics...)
 	for _, symbol := range st.Follows {
 		c.follow[symbol] = true
 	}
@@ -313,6 +328,7 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	var m struct {
 		Type   string   `json:"type"`
 		Topics []string `json:"topics"`
+		Since  string   `json:"since"`
 		IDs    []int64  `json:"ids"`
 		Token  string   `json:"token"`
 	}
@@ -329,7 +345,7 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	case "ping":
 		c.Reply([]byte(`{"type":"pong"}`))
 	case "subscribe", "unsubscribe":
-		c.subscribe(m.Topics, m.Type == "subscribe")
+		c.subscribe(ctx, m.Topics, m.Since, m.Type == "subscribe")
 	case "read":
 		if c.stream.UserID == "" || len(m.IDs) == 0 || len(m.IDs) > 1000 {
 			c.complain("invalid_input", "ids: 1 to 1000 ids of one's own notifications are required")
@@ -349,26 +365,65 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	}
 }
 
-func (c *conn) subscribe(topics []string, on bool) {
-	symbols, err := hub.ParseTopics(topics)
+// subscribe changes what the stream follows: all that is asked for, or nothing.
+func (c *conn) subscribe(ctx context.Context, names []string, since string, on bool) {
+	symbols, topics, err := hub.ParseTopics(names)
 	if err != nil {
 		c.complain("invalid_input", "topics: "+err.Error())
 		return
 	}
+	follow := maps.Clone(c.follow)
 	for _, s := range symbols {
 		if on {
-			c.follow[s] = true
+			follow[s] = true
 		} else {
-			delete(c.follow, s)
+			delete(follow, s)
 		}
 	}
-	if len(c.follow) > hub.MaxFollowed {
-		for _, s := range symbols {
-			delete(c.follow, s)
-		}
+	switch {
+	case len(follow) > hub.MaxFollowed || on && len(topics)+len(c.sub.Topics()) > hub.MaxTopics:
 		c.complain("limit_reached", hub.ErrTopicCount.Error())
+		return
+	case on && len(topics) > 0 && c.stream.UserID == "":
+		c.complain("unauthorized", "topics: sign in to follow more than ticks")
+		return
 	}
+	c.follow = follow
 	c.followAll()
+	if len(topics) == 0 {
+		return
+	}
+	if on {
+		c.followTopics(ctx, topics, since)
+	} else {
+		for _, t := range topics {
+			c.sub.UnfollowTopic(t)
+		}
+	}
+	answer := map[bool]string{true: "subscribed", false: "unsubscribed"}[on]
+	b, _ := json.Marshal(map[string]any{"type": answer, "topics": c.sub.Topics(), "id": c.sub.Cursor()}) // strings encode
+	c.Reply(b)
+}
+
+func (c *conn) followTopics(ctx context.Context, topics []string, since string) {
+	fresh := slices.DeleteFunc(topics, func(t string) bool { return !c.sub.FollowTopic(t) })
+	if len(fresh) == 0 {
+		return
+	}
+	p, err := c.server.Commands.PlaceTopics(ctx, since, fresh)
+	if err != nil {
+		for _, t := range fresh {
+			c.sub.UnfollowTopic(t)
+		}
+		c.complain("unavailable", "topics: they could not be read; try again")
+		return
+	}
+	for _, g := range p.TopicGaps {
+		c.Send(g.Event())
+	}
+	for _, t := range p.Topics {
+		c.sub.StartTopic(t)
+	}
 }
 
 func (c *conn) complain(code, message string) {

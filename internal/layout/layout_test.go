@@ -17,7 +17,7 @@ const module = "crier/"
 var (
 	values = []string{"internal/decimal", "internal/event"}
 	base   = []string{"internal/kafka", "internal/lifecycle", "internal/postgres", "internal/problem", "internal/telemetry", "internal/token"}
-	domain = []string{"internal/alert", "internal/inbox", "internal/price", "internal/user"}
+	domain = []string{"internal/alert", "internal/inbox", "internal/price", "internal/schedule", "internal/user"}
 	parts  = []string{"consumer", "gateway", "monitor"}
 )
 
@@ -52,10 +52,11 @@ var may = map[string][]string{
 
 	// Domain packages never import each other: a transaction over two of them is
 	// written in the part that needs it.
-	"internal/alert": all(values, only("internal/postgres")),
-	"internal/inbox": all(values, only("internal/postgres")),
-	"internal/price": all(values, only("internal/postgres")),
-	"internal/user":  all(values, only("internal/postgres")),
+	"internal/alert":    all(values, only("internal/postgres")),
+	"internal/inbox":    all(values, only("internal/postgres")),
+	"internal/price":    all(values, only("internal/postgres")),
+	"internal/schedule": all(values, only("internal/kafka", "internal/postgres")),
+	"internal/user":     all(values, only("internal/postgres")),
 
 	"internal/kafka":     all(values, only("internal/lifecycle")),
 	"internal/lifecycle": nil,
