@@ -18,6 +18,7 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/postgres"
 	"crier/internal/problem"
+	"crier/internal/room"
 	"crier/internal/schedule"
 )
 
@@ -39,6 +40,11 @@ type unit struct {
 	later *schedule.Send // it waits until it is due, or is one to everyone
 	kept  schedule.Kept
 	page  bool // of a send to everyone: its producer is answered at the end of all
+
+	chat     *event.RoomRequest // of a room: what is asked for, and what was decided
+	decision *room.Decision
+	original *event.Stored // what an edit or a deletion is about
+	history  []event.RoomMessage
 
 	items    []inbox.Item // what it puts into inboxes, and what became of each
 	outcomes []inbox.Outcome
@@ -111,7 +117,7 @@ func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
 // refuse notes that the database refuses what the record holds.
 func (u *unit) refuse(err error) {
 	u.fault, u.code = errors.New("the database refuses this record: "+err.Error()), "refused"
-	u.items, u.outcomes, u.later = nil, nil, nil
+	u.items, u.outcomes, u.later, u.decision = nil, nil, nil, nil
 }
 
 func parse(recs []kafka.Record, now time.Time) ([]unit, []event.Trigger) {
@@ -128,6 +134,13 @@ func parse(recs []kafka.Record, now time.Time) ([]unit, []event.Trigger) {
 			}
 			u.trigger = len(triggers)
 			triggers = append(triggers, t)
+			continue
+		}
+		if recs[i].Topic == kafka.Rooms {
+			r, err := event.ParseRoomRequest(recs[i].Value)
+			if u.chat, u.fault = &r, err; err != nil {
+				u.chat = nil
+			}
 			continue
 		}
 		n, err := event.ParseNotification(recs[i].Value)
@@ -204,6 +217,10 @@ func (c *Consumer) storeWith(ctx context.Context, units []unit, triggers []event
 		if err != nil {
 			return err
 		}
+		rooms, err := c.decideRooms(ctx, tx, units)
+		if err != nil {
+			return err
+		}
 		var items []inbox.Item
 		for i := range units {
 			u := &units[i]
@@ -231,6 +248,9 @@ func (c *Consumer) storeWith(ctx context.Context, units []unit, triggers []event
 			}
 		}
 		if err := decisions.Record(ctx, tx, ids, now); err != nil {
+			return err
+		}
+		if err := c.recordRooms(ctx, tx, units, rooms, now); err != nil {
 			return err
 		}
 		if err := c.carry(ctx, tx, now, units, decisions); err != nil {
@@ -345,7 +365,7 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 			if o.Status == event.StatusStored {
 				out = append(out, Delivery(&o.Stored))
 			}
-			if u.trigger >= 0 || u.page {
+			if u.trigger >= 0 || u.page || u.chat != nil {
 				continue
 			}
 			out = append(out, result(u, &u.items[j], o))
@@ -360,6 +380,9 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 					return err
 				}
 			}
+		}
+		if u.decision != nil {
+			out = append(out, u.directed()...)
 		}
 	}
 	return flush()

@@ -65,6 +65,10 @@ func (g *Gateway) event(r *kafka.Record) {
 		g.signal(r)
 		return
 	}
+	if connection := r.Header("connection"); connection != "" {
+		g.presence.Directed(r.Header("kind"), connection, r.Value)
+		return
+	}
 	owner := event.UserID(r.Header("user"))
 	if topic := r.Header("topic"); topic != "" {
 		owner = event.TopicOwner(topic)

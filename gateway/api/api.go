@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/gateway/hub"
+	"crier/gateway/presence"
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
@@ -28,6 +29,7 @@ import (
 	"crier/internal/postgres"
 	"crier/internal/price"
 	"crier/internal/problem"
+	"crier/internal/room"
 	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
@@ -61,6 +63,8 @@ type API struct {
 	Users    *user.Store
 	Prices   *price.Store
 	Schedule *schedule.Store
+	Rooms    *room.Store
+	Presence *presence.Presence
 	Tokens   *token.Authority
 	Kafka    Kafka
 	Hub      *hub.Hub
@@ -73,6 +77,7 @@ type API struct {
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts
+	talk   *talkers
 	sent   prometheus.Counter
 }
 
@@ -83,7 +88,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
-	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.hasher, a.logins, a.cuts, a.talk = user.NewHasher(), newFailures(), newCuts(), newTalkers()
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})
 	reg.MustRegister(a.sent)

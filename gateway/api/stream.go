@@ -22,6 +22,7 @@ import (
 //	@Tags			stream
 //	@Param			topics			query	string	false	"comma list such as news,room:friends,ticks:BTCUSDT"
 //	@Param			since			query	string	false	"a cursor: everything after it comes first"
+//	@Param			join			query	string	false	"comma list of rooms to follow and be seen in, such as friends"
 //	@Param			rate			query	int		false	"writes of ticks a second, 1 to 10"
 //	@Param			ticket			query	string	false	"from POST /stream/ticket"
 //	@Param			Last-Event-ID	header	string	false	"as since, which it wins over"
@@ -91,11 +92,21 @@ func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), e
 		}
 		return st, func() (hub.Placing, error) { return hub.Placing{}, nil }, nil
 	}
+	present, err := a.present(r, who, q.Get("join"), st)
+	if err != nil {
+		return nil, nil, err
+	}
+	st.Presence = present
 	cursor := r.Header.Get("Last-Event-ID")
 	if cursor == "" {
 		cursor = q.Get("since")
 	}
 	return st, func() (hub.Placing, error) { return a.place(r.Context(), who, cursor, st.Topics) }, nil
+}
+
+// PlaceNow begins a stream with what comes from now on.
+func (a *API) PlaceNow(ctx context.Context, who Principal) (hub.Placing, error) {
+	return a.place(ctx, who, "", nil)
 }
 
 // place reads where the inbox and the topics stand. It is called after the hub
@@ -119,9 +130,12 @@ func (a *API) place(ctx context.Context, who Principal, cursor string, topics []
 // stands at 0.
 func (a *API) placeTopics(ctx context.Context, p *hub.Placing, cursor string, topics []string) error {
 	for _, topic := range topics {
-		head, _, err := a.heads.get(ctx, event.TopicOwner(topic))
+		head, found, err := a.heads.get(ctx, event.TopicOwner(topic))
 		if err != nil {
 			return problem.Wrap(problem.Unavailable, "A topic could not be read.", err)
+		}
+		if name, ok := event.TopicOwner(topic).Room(); ok && !found {
+			return noRoom("topics", name)
 		}
 		p.PlaceTopic(topic, cursor, head.LastID, head.PrunedTo)
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -22,6 +23,20 @@ type Stream struct {
 	Topics  []string  // durable topics
 	Rate    int       // writes of ticks a second
 	Place   Placing
+	// Presence is the stream's part in chat rooms; nil: it has none.
+	Presence Presence
+}
+
+// Presence is a stream's part in chat rooms, besides following what is said
+// there.
+type Presence interface {
+	// Begin joins the rooms that the request named. bye is how to end the stream
+	// when it can no longer be said to be there.
+	Begin(ctx context.Context, bye func(reason string))
+	Join(ctx context.Context, room string) error
+	Part(ctx context.Context, room string) error
+	// End is called once, when the connection has ended. It does not block.
+	End()
 }
 
 // Placing is where a stream begins.
@@ -158,6 +173,7 @@ const (
 	LoggedOut    = "logged_out"
 	DrainingNow  = "draining"
 	TooSlow      = "slow"
+	PresenceLost = "presence_lost" // others may have seen its reader part
 )
 
 // ByeEvent is what a stream is told before it is ended.

@@ -131,10 +131,12 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 			return err
 		}
 		c.run()
+		c.present(r.Context())
 		return nil
 	}
 	c.wire = s.Pool.NewPumped(heartbeat)
 	c.run()
+	c.present(r.Context())
 	w.WriteHeader(http.StatusOK)
 	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w))
 	return nil
@@ -195,8 +197,22 @@ func (c *conn) run() {
 	}
 }
 
+// comeBack is when a stream that was ended for the server's own reasons may
+// come back.
+const comeBack = time.Second
+
+// present joins the rooms that the request named.
+func (c *conn) present(ctx context.Context) {
+	if p := c.stream.Presence; p != nil {
+		p.Begin(ctx, func(reason string) { c.Bye(reason, comeBack) })
+	}
+}
+
 func (c *conn) ended(reason error) {
 	c.sub.Unsubscribe()
+	if c.stream.Presence != nil {
+		c.stream.Presence.End()
+	}
 	if errors.Is(reason, wire.ErrStalled) {
 		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
 	}

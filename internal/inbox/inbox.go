@@ -65,6 +65,8 @@ type Outcome struct {
 	Reason string
 	// Again says that nothing was written: the item was stored before.
 	Again bool
+	// At is the place that the inbox stood at after the item.
+	At int64
 }
 
 // OpenInboxes makes the inboxes that are missing, empty. Existing ones are
@@ -125,11 +127,12 @@ func Put(ctx context.Context, tx pgx.Tx, now time.Time, items []Item) ([]Outcome
 			continue
 		}
 		if o, ok := known.answer(it); ok {
-			out[i] = o
+			out[i], out[i].At = o, h.last
 			continue
 		}
 		switch {
 		case it.Recall:
+			out[i].At = h.last
 			continue
 		case !it.Ends.IsZero() && !it.Ends.After(now):
 			out[i] = Outcome{Status: event.StatusRejected, Code: "expired", Reason: "expires_at: is over"}
@@ -138,7 +141,7 @@ func Put(ctx context.Context, tx pgx.Tx, now time.Time, items []Item) ([]Outcome
 		s := h.next(it, now)
 		s.Replaces = collapsing.replace(it, h, s.ID)
 		s.Unread = h.unread
-		out[i] = Outcome{Status: event.StatusStored, Stored: s}
+		out[i] = Outcome{Status: event.StatusStored, Stored: s, At: s.ID}
 		known.add(it, s)
 		fresh = append(fresh, i)
 	}

@@ -40,6 +40,15 @@ func SignalRecord(s event.Signal) Record {
 	return Record{Topic: Signals, Key: []byte(s.UserID), Value: value}
 }
 
+// RoomRecord is the record of a request to a room.
+func RoomRecord(r *event.RoomRequest) Record {
+	value, err := json.Marshal(r)
+	if err != nil {
+		panic("a request to a room did not encode: " + err.Error()) // it holds texts and numbers
+	}
+	return Record{Topic: Rooms, Key: []byte(r.Room), Value: value}
+}
+
 // Place is where the record stands.
 func (r *Record) Place() event.Place {
 	return event.Place{TopicID: r.TopicID, Partition: r.Partition, Offset: r.Offset}
