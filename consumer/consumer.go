@@ -21,9 +21,9 @@ import (
 )
 
 // Consumer is the running part. New makes it, Start joins the group, Stop
-// finishes the batch in flight. It owns five goroutines: the batch loop, the
-// pruner, and those that deliver what is due, end what has expired, and part whom
-// dead gateways have left behind.
+// finishes the batch in flight. It owns six goroutines: the batch loop, the
+// pruner, and those that deliver what is due, end what has expired, part whom
+// dead gateways have left behind, and queue mails with links to new passwords.
 type Consumer struct {
 	cfg     Config
 	db      *postgres.DB
@@ -70,6 +70,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.goroutines.Go("consumer pruner", c.prune)
 	c.goroutines.Go("scheduled sends", c.deliverDue)
 	c.goroutines.Go("expiry", c.expire)
+	c.goroutines.Go("links to new passwords", c.queueResets)
 	c.goroutines.Go("orphans of gateways", c.partOrphans)
 	c.log.Info("consumer started", "group", Group)
 	return nil
@@ -82,7 +83,11 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 		c.log.Warn("CRIER_SMTP_URL is not set: no mail is sent")
 		return nil
 	}
-	signer, err := c.users.Unsubscriber(ctx)
+	signer, err := c.users.Signer(ctx, user.Unsubscribing)
+	if err != nil {
+		return err
+	}
+	resets, err := c.users.Signer(ctx, user.Resetting)
 	if err != nil {
 		return err
 	}
@@ -93,7 +98,8 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 	if c.sender, err = mail.NewSender(m.SMTPURL, m.PerSecond); err != nil {
 		return err
 	}
-	if c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), c.log); err != nil {
+	c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), mail.NewResetWorker(c.sender, composer, c.users, resets, c.log), c.log)
+	if err != nil {
 		return err
 	}
 	return c.jobs.Start(ctx)

@@ -1021,6 +1021,85 @@ const docTemplate = `{
                 }
             }
         },
+        "/password/reset": {
+            "post": {
+                "description": "Always 202: nobody learns who has an account. At most 3 mails an hour go to an account; the link is good for an hour, once.",
+                "tags": [
+                    "account"
+                ],
+                "summary": "Ask for a new password by mail",
+                "parameters": [
+                    {
+                        "description": "username or email",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ResetRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/password/reset/confirm": {
+            "post": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "Set a new password by the link in a mail",
+                "parameters": [
+                    {
+                        "description": "the link's token, and the new password",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ConfirmRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/prices": {
             "get": {
                 "tags": [
@@ -2226,6 +2305,18 @@ const docTemplate = `{
                 }
             }
         },
+        "api.ConfirmRequest": {
+            "type": "object",
+            "properties": {
+                "new_password": {
+                    "type": "string",
+                    "example": "battery staple"
+                },
+                "token": {
+                    "type": "string"
+                }
+            }
+        },
         "api.ExportView": {
             "type": "object",
             "properties": {
@@ -2239,6 +2330,13 @@ const docTemplate = `{
                     "type": "object"
                 },
                 "notifications": {
+                    "type": "array",
+                    "items": {
+                        "type": "object"
+                    }
+                },
+                "said": {
+                    "description": "in rooms",
                     "type": "array",
                     "items": {
                         "type": "object"
@@ -2413,6 +2511,18 @@ const docTemplate = `{
             "type": "object",
             "properties": {
                 "refresh": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.ResetRequest": {
+            "type": "object",
+            "properties": {
+                "email": {
+                    "type": "string",
+                    "example": "ann@example.org"
+                },
+                "username": {
                     "type": "string"
                 }
             }

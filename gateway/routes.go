@@ -35,6 +35,8 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: a.Profile},
 		{Method: "DELETE", Path: "/profile", Scope: api.Person, Handler: a.Leave},
 		{Method: "POST", Path: "/password", Scope: api.Person, Handler: a.ChangePassword},
+		{Method: "POST", Path: "/password/reset", Scope: api.Public, Handler: a.ResetPassword},
+		{Method: "POST", Path: "/password/reset/confirm", Scope: api.Public, Handler: a.ConfirmReset},
 		{Method: "GET", Path: "/export", Scope: api.Person, Handler: a.Export},
 		{Method: "GET", Path: "/sessions", Scope: api.Person, Handler: a.Sessions},
 		{Method: "DELETE", Path: "/sessions/{id}", Scope: api.Person, Handler: a.EndSession},
@@ -79,7 +81,7 @@ func routes(a *api.API) []api.Route {
 }
 
 // pagePaths are the demo page's own addresses; each shows the same document.
-var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/rooms", "/rooms/{name}", "/account", "/send", "/login", "/signup"}
+var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/rooms", "/rooms/{name}", "/account", "/reset", "/send", "/login", "/signup"}
 
 // Policies of what documents may load. Swagger's own page starts itself by an
 // inline script and styles itself inline.

@@ -13,6 +13,7 @@ import (
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
+	"crier/internal/room"
 	"crier/internal/user"
 )
 
@@ -109,6 +110,9 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
+		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
 		return user.Forget(r.Context(), tx, who.UserID)
 	})
 	if err != nil {
@@ -128,6 +132,7 @@ type ExportView struct {
 	Alerts        []alert.Alert            `json:"alerts" swaggertype:"array,object"`
 	Firings       map[int64][]alert.Firing `json:"firings" swaggertype:"object"`
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
+	Said          []event.Stored           `json:"said" swaggertype:"array,object"` // in rooms
 }
 
 // exportPage is how much is read at once.
@@ -162,6 +167,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 		if more = len(page) == exportPage; more {
 			after = page[len(page)-1].ID
 		}
+	}
+	if out.Said, err = a.Inbox.SaidBy(ctx, who.UserID); err != nil {
+		return err
 	}
 	for before, more := int64(0), true; more; {
 		var page []alert.Alert

@@ -78,6 +78,7 @@ type API struct {
 	logins *failures
 	cuts   *cuts
 	talk   *talkers
+	resets *talkers // requests for new passwords, by address
 	sent   prometheus.Counter
 }
 
@@ -88,7 +89,8 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
-	a.hasher, a.logins, a.cuts, a.talk = user.NewHasher(), newFailures(), newCuts(), newTalkers()
+	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})
 	reg.MustRegister(a.sent)

@@ -492,11 +492,16 @@ const (
 
 // talkers bounds what each person says.
 type talkers struct {
+	rate  rate.Limit
+	burst int
+
 	mu     sync.Mutex // guards limits
 	limits map[event.UserID]*rate.Limiter
 }
 
-func newTalkers() *talkers { return &talkers{limits: make(map[event.UserID]*rate.Limiter)} }
+func newTalkers(r rate.Limit, burst int) *talkers {
+	return &talkers{rate: r, burst: burst, limits: make(map[event.UserID]*rate.Limiter)}
+}
 
 // wait is how long a person must wait, 0 if they need not.
 func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
@@ -507,7 +512,7 @@ func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
 	}
 	l := t.limits[user]
 	if l == nil {
-		l = rate.NewLimiter(talkRate, talkBurst)
+		l = rate.NewLimiter(t.rate, t.burst)
 		t.limits[user] = l
 	}
 	r := l.ReserveN(now, 1)

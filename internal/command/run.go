@@ -267,7 +267,7 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 		return err
 	}
 	if !external {
-		if _, err := g.API().EnsureUser(h.e.ctx, demoUser, keys.DemoPassword); err != nil {
+		if err := g.API().EnsureUser(h.e.ctx, demoUser, keys.DemoPassword); err != nil {
 			return fmt.Errorf("making the demo user: %w", err)
 		}
 	}

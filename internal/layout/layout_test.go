@@ -38,7 +38,7 @@ var may = map[string][]string{
 	// Postgres and in the domain packages.
 	"consumer":          all(domain, base, values, only("consumer/delivery", "consumer/mail")),
 	"consumer/delivery": only("consumer/mail", "internal/postgres"),
-	"consumer/mail":     all(values, only("internal/inbox")),
+	"consumer/mail":     all(values, only("internal/inbox", "internal/user")),
 	"gateway":           all(domain, base, values, only("docs", "static", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),
 	"gateway/api":       all(domain, base, values, only("gateway/hub", "gateway/presence", "gateway/sse", "gateway/ws")),
 	"gateway/sse":       all(values, only("gateway/hub", "gateway/wire")),
