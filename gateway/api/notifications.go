@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -193,7 +192,7 @@ const everyone = "everyone"
 func sendRecord(n *event.Notification, to event.UserID, sender string) (kafka.Record, Accepted, error) {
 	one := *n
 	one.UserIDs = nil
-	accepted := Accepted{EventID: newEventID()}
+	accepted := Accepted{EventID: event.NewID()}
 	key := string(to)
 	switch {
 	case n.Everyone:
@@ -277,14 +276,6 @@ func (a *API) ScheduledSend(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return encode(w, http.StatusOK, st)
-}
-
-// newEventID is a random UUID (RFC 9562, version 4).
-func newEventID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, see its document
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
 // List shows a page of one's own inbox, newest first.

@@ -199,7 +199,7 @@ func (a *API) SayInRoom(w http.ResponseWriter, r *http.Request) error {
 		q.Type, q.Command, q.Payload = event.RoomCustom, in.Command, in.Payload
 	}
 	if q.EventID == "" {
-		q.EventID = newEventID()
+		q.EventID = event.NewID()
 	}
 	return a.say(w, r, &q)
 }
@@ -255,7 +255,7 @@ func (a *API) amend(w http.ResponseWriter, r *http.Request, q *event.RoomRequest
 	if m.Author != string(Who(r).UserID) {
 		return problem.New(problem.Forbidden, "Only its author can change a message.")
 	}
-	q.MessageID, q.EventID = id, newEventID()
+	q.MessageID, q.EventID = id, event.NewID()
 	return a.say(w, r, q)
 }
 
