@@ -10,6 +10,7 @@ import (
 
 	"crier/gateway/hub"
 	"crier/internal/alert"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
@@ -109,6 +110,9 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
+		if err := destination.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
 		return user.Forget(r.Context(), tx, who.UserID)
 	})
 	if err != nil {
@@ -128,6 +132,7 @@ type ExportView struct {
 	Alerts        []alert.Alert            `json:"alerts" swaggertype:"array,object"`
 	Firings       map[int64][]alert.Firing `json:"firings" swaggertype:"object"`
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
+	Accounts      []destination.Export     `json:"accounts"`
 }
 
 // exportPage is how much is read at once.
@@ -151,6 +156,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	}
 	var err error
 	if out.Sessions, err = a.Users.Sessions(ctx, who.UserID, now); err != nil {
+		return err
+	}
+	if out.Accounts, err = a.Destinations.ExportOf(ctx, who.UserID); err != nil {
 		return err
 	}
 	for after, more := int64(0), true; more; {
