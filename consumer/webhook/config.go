@@ -56,7 +56,7 @@ func (c *Config) normalise() {
 		c.FailingLimit = 5 * 24 * time.Hour
 	}
 	if c.Lease == 0 {
-		c.Lease = 15 * time.Second // taken over well within 30 s
+		c.Lease = 10 * time.Second // taken over well within 30 s
 	}
 	if c.FailFunc == nil {
 		c.FailFunc = func(string) {}
