@@ -184,7 +184,7 @@ func withQuery(address string, data []byte) (string, error) {
 	q := u.Query()
 	var members map[string]json.RawMessage
 	if json.Unmarshal(data, &members) != nil || members == nil {
-		members = map[string]json.RawMessage{"data": data}
+		q.Set("data", plainText(data))
 	}
 	for name, raw := range members {
 		var list []json.RawMessage
@@ -192,19 +192,24 @@ func withQuery(address string, data []byte) (string, error) {
 			list = []json.RawMessage{raw}
 		}
 		for i, entry := range slices.DeleteFunc(list, func(e json.RawMessage) bool { return string(e) == "null" }) {
-			var s string
-			if json.Unmarshal(entry, &s) != nil {
-				s = string(entry)
-			}
 			if i == 0 {
-				q.Set(name, s)
+				q.Set(name, plainText(entry))
 			} else {
-				q.Add(name, s)
+				q.Add(name, plainText(entry))
 			}
 		}
 	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil
+}
+
+// plainText is a JSON text without its quotes, and any other value as it is.
+func plainText(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s
+	}
+	return string(raw)
 }
 
 // retryAfter reads seconds or a date (RFC 9110 section 10.2.3); what is neither

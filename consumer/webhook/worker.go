@@ -66,13 +66,15 @@ func (w *worker) renewedAt() time.Time {
 func (w *worker) run(ctx context.Context) {
 	defer w.cancel(lifecycle.ErrStopped)
 	// Attempts in flight may go on for a while when the part is stopped.
-	var timer *time.Timer
-	stop := context.AfterFunc(ctx, func() { timer = time.AfterFunc(drainTime, func() { w.cancel(errDrained) }) })
-	defer func() {
-		if !stop() && timer != nil {
-			timer.Stop()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(drainTime)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			w.cancel(errDrained)
+		case <-w.ctx.Done():
 		}
-	}()
+	})()
 	more := w.work(ctx)
 	w.awaitSettled()
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
