@@ -98,6 +98,9 @@ func (s *Store) Load(ctx context.Context, me string, id int64, exclude []int64) 
 	if t.Ordered {
 		query = orderedJobs
 	}
+	if exclude == nil {
+		exclude = []int64{} // nil would be null, which nothing is unequal to
+	}
 	rows, _ := s.db.Query(ctx, query, id, exclude, loadJobs, loadBytes) // its error comes with the rows
 	var jobs []Job
 	var j Job
