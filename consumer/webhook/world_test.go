@@ -2,7 +2,6 @@ package webhook_test
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -180,12 +179,4 @@ func (w *world) exec(sql string, args ...any) {
 	if _, err := w.db.Exec(w.t.Context(), sql, args...); err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-func randomText(n int) string {
-	s := ""
-	for len(s) < n {
-		s += rand.Text()
-	}
-	return s[:n]
 }

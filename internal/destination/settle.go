@@ -38,11 +38,10 @@ type Result struct {
 
 // health is what a batch of results says of one destination.
 type health struct {
-	id             int64
-	anyOK, lastOK  bool
-	gone           bool
-	hold           time.Duration
-	failed, passed int
+	id            int64
+	anyOK, lastOK bool
+	gone          bool
+	hold          time.Duration
 }
 
 // Settle notes results: every attempt in the log, deliveries that are done,

@@ -249,3 +249,40 @@ func requireLogged(t *testing.T, database string, destinations []int64, n, slowI
 		return count(`select count(distinct item_id) from push_attempts where destination_id = $1 and status = 200`, destinations[9]) >= slowItems
 	})
 }
+
+// The program kills itself at each line between an effect of a delivery and what
+// follows it, and is started again: every item arrives, in order.
+func TestPusherKilledAtEachPoint(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"incoming.before-store:1", "incoming.after-store:2", "webhook.before-settle:1", "webhook.before-settle:4", "webhook.after-settle:2"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			const n = 40
+			p := criertest.Start(t)
+			s := newSink(t, n, 5*time.Millisecond, false)
+			account, destinations := makeAccount(t, p, []*sink{s})
+			c := &client.Client{Base: p.Facts().HTTP, APIKey: p.Facts().APIKey} // both stay over lives
+			p.Stop()
+			p.Launch("CRIER_TEST_FAIL_AT=" + point)
+			life := sync.WaitGroup{}
+			life.Go(func() {
+				p.Died()
+				p.Start()
+			})
+			for i := range n {
+				body := map[string]any{"account_id": account, "data": map[string]int{"n": i}, "idempotency_key": fmt.Sprint("key-", i)}
+				criertest.Eventually(t, 60*time.Second, "an item is accepted", func() bool { return c.Do(t.Context(), "POST", "/incoming", body, nil) == nil })
+			}
+			life.Wait()
+			criertest.Eventually(t, 60*time.Second, "every item arrives", func() bool { return s.count() == n })
+			if s.disorder > 0 {
+				t.Errorf("%d items came out of order", s.disorder)
+			}
+			criertest.Eventually(t, 30*time.Second, "nothing waits", func() bool {
+				var d struct{ Waiting int }
+				mustDo(t, c, "GET", fmt.Sprintf("/accounts/%d/destinations/%d", account, destinations[0]), nil, &d)
+				return d.Waiting == 0
+			})
+		})
+	}
+}
