@@ -53,6 +53,8 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
 	case rt.Scope == api.Sender && who.UserID == "" && who.Service == "":
 		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or a user's token.")
+	case rt.Scope == api.Holder && who.UserID == "" && who.Service == "" && r.Header.Get(api.AccountToken) == "":
+		return problem.New(problem.Unauthorized, "This needs the account's secret token ("+api.AccountToken+"), its owner's session, or an API key.")
 	}
 	if rt.Scope != api.Streams {
 		w.Header().Set("Cache-Control", "no-store")
