@@ -10,6 +10,7 @@ import (
 
 	"crier/gateway/hub"
 	"crier/internal/alert"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
@@ -113,6 +114,9 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
+		if err := destination.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
 		return user.Forget(r.Context(), tx, who.UserID)
 	})
 	if err != nil {
@@ -133,6 +137,7 @@ type ExportView struct {
 	Firings       map[int64][]alert.Firing `json:"firings" swaggertype:"object"`
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
 	Said          []event.Stored           `json:"said" swaggertype:"array,object"` // in rooms
+	Accounts      []destination.Export     `json:"accounts"`
 }
 
 // exportPage is how much is read at once.
@@ -156,6 +161,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	}
 	var err error
 	if out.Sessions, err = a.Users.Sessions(ctx, who.UserID, now); err != nil {
+		return err
+	}
+	if out.Accounts, err = a.Destinations.ExportOf(ctx, who.UserID); err != nil {
 		return err
 	}
 	for after, more := int64(0), true; more; {

@@ -202,11 +202,12 @@ func (a *API) SetAlert(ctx context.Context, uid event.UserID, in AlertRequest) (
 	return made, err
 }
 
-func deref(s *string) string {
-	if s == nil {
-		return ""
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
 	}
-	return *s
+	return *p
 }
 
 // ListAlerts shows a page of one's own alerts, newest first.

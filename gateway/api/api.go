@@ -23,6 +23,7 @@ import (
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
@@ -57,20 +58,22 @@ type Config struct {
 // API is the handlers and what they work on. It is safe for concurrent use.
 type API struct {
 	Config
-	DB       *postgres.DB
-	Inbox    *inbox.Store
-	Alerts   *alert.Store
-	Users    *user.Store
-	Prices   *price.Store
-	Schedule *schedule.Store
-	Rooms    *room.Store
-	Presence *presence.Presence
-	Tokens   *token.Authority
-	Kafka    Kafka
-	Hub      *hub.Hub
-	SSE      *sse.Server
-	WS       *ws.Server
-	Log      *slog.Logger
+	DB           *postgres.DB
+	Inbox        *inbox.Store
+	Alerts       *alert.Store
+	Users        *user.Store
+	Destinations *destination.Store
+	Guard        *destination.Guard
+	Prices       *price.Store
+	Schedule     *schedule.Store
+	Rooms        *room.Store
+	Presence     *presence.Presence
+	Tokens       *token.Authority
+	Kafka        Kafka
+	Hub          *hub.Hub
+	SSE          *sse.Server
+	WS           *ws.Server
+	Log          *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]

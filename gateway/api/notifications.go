@@ -18,7 +18,6 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/problem"
 	"crier/internal/schedule"
-	"crier/internal/user"
 )
 
 // Accepted says where Kafka keeps what was sent.
@@ -99,30 +98,7 @@ func (a *API) sendOnce(ctx context.Context, n *event.Notification, sender string
 	if n.Everyone {
 		fmt.Fprint(h, "everyone")
 	}
-	given, err := a.Users.BeginSend(ctx, sender, n.IdempotencyKey, h.Sum(nil), time.Now())
-	if errors.Is(err, user.ErrKeyReused) {
-		return nil, problem.New(problem.KeyReused, "The key was used within 24 h for another notification.")
-	}
-	if err != nil {
-		return nil, problem.Wrap(problem.Unavailable, "The key could not be noted.", err)
-	}
-	if given != "" {
-		return json.RawMessage(given), nil
-	}
-	answer, err := a.produce(ctx, n, sender)
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(answer)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.Users.EndSend(context.WithoutCancel(ctx), sender, n.IdempotencyKey, string(text)); err != nil {
-		// It is accepted all the same; a repeat is produced again and found to be
-		// a duplicate by the consumer.
-		a.Log.Warn("an idempotent send's answer was not kept", "error", err)
-	}
-	return answer, nil
+	return a.once(ctx, sender, n.IdempotencyKey, h.Sum(nil), func() (any, error) { return a.produce(ctx, n, sender) })
 }
 
 // requireUsers refuses users that do not exist, where people sign up here.
