@@ -11,6 +11,7 @@ import (
 	"crier/internal/alert"
 	"crier/internal/event"
 	"crier/internal/inbox"
+	"crier/internal/lifecycle"
 	"crier/internal/user"
 )
 
@@ -55,7 +56,7 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 				if d.Address = decisions.List[u.trigger].Email; d.Address != "" {
 					list = append(list, d)
 				}
-			case slices.Contains(u.notify.Channels, inbox.ByEmail):
+			case u.notify != nil && slices.Contains(u.notify.Channels, inbox.ByEmail):
 				list, ask = append(list, d), append(ask, d.UserID)
 			}
 		}
@@ -82,4 +83,32 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 		}
 	}
 	return list, nil
+}
+
+// How requests for new passwords, which gateways write, are looked for.
+const (
+	resetsEvery = time.Second
+	resetsBatch = 100
+)
+
+// queueResets is the life of the goroutine that makes jobs of requests for new
+// passwords.
+func (c *Consumer) queueResets(ctx context.Context) error {
+	for lifecycle.Sleep(ctx, resetsEvery) == nil {
+		err := c.db.Tx(ctx, func(tx pgx.Tx) error {
+			ids, err := user.TakeResets(ctx, tx, time.Now(), resetsBatch)
+			if err != nil || len(ids) == 0 {
+				return err
+			}
+			if c.jobs == nil {
+				c.log.Warn("links to new passwords were asked for, and no mail server is configured (CRIER_SMTP_URL)", "requests", len(ids))
+				return nil
+			}
+			return c.jobs.Resets(ctx, tx, ids)
+		})
+		if err != nil && ctx.Err() == nil {
+			c.log.Error("queueing links to new passwords", "error", err)
+		}
+	}
+	return nil
 }

@@ -17,11 +17,15 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
+	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/user"
 )
 
 // Consumer is the running part. New makes it, Start joins its groups, Stop
-// finishes the batches in flight. It owns the two batch loops, the pruner, and
+// finishes the batches in flight. It owns its goroutines: the two batch loops, the
+// pruner, those that deliver what is due, end what has expired, part whom dead
+// gateways have left behind, and queue mails with links to new passwords; and
 // through its queues the workers.
 type Consumer struct {
 	cfg     Config
@@ -32,6 +36,10 @@ type Consumer struct {
 	targets *destination.Store
 	log     *slog.Logger
 	metrics *metrics
+
+	schedule *schedule.Store
+	rooms    *room.Store
+	due      chan struct{} // something may be due: look at once
 
 	reg        prometheus.Registerer
 	group      *kafka.Group
@@ -51,21 +59,22 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), targets: destination.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}
+	c := &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), targets: destination.New(db), schedule: schedule.New(db), rooms: room.New(db),
+		due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}
 	c.pusher = webhook.New(cfg.Webhooks.Config, c.targets, guard, c.tellOwner, c.log, reg)
 	return c, nil
 }
 
 // Start joins the group and begins to read. Failed reports a later end.
 func (c *Consumer) Start(ctx context.Context) error {
-	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Deliveries, kafka.Results, kafka.DeadLetters, kafka.Incoming); err != nil {
+	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Incoming, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	if err := c.startJobs(ctx); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	var err error
-	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers}})
+	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers, kafka.Rooms}})
 	if err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
@@ -78,6 +87,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn) })
 	c.goroutines.Go("watching deliveries", c.watchPusher)
 	c.goroutines.Go("consumer pruner", c.prune)
+	c.goroutines.Go("scheduled sends", c.deliverDue)
+	c.goroutines.Go("expiry", c.expire)
+	c.goroutines.Go("links to new passwords", c.queueResets)
+	c.goroutines.Go("orphans of gateways", c.partOrphans)
 	c.log.Info("consumer started", "group", Group)
 	return nil
 }
@@ -89,7 +102,11 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 		c.log.Warn("CRIER_SMTP_URL is not set: no mail is sent")
 		return nil
 	}
-	signer, err := c.users.Unsubscriber(ctx)
+	signer, err := c.users.Signer(ctx, user.Unsubscribing)
+	if err != nil {
+		return err
+	}
+	resets, err := c.users.Signer(ctx, user.Resetting)
 	if err != nil {
 		return err
 	}
@@ -100,7 +117,8 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 	if c.sender, err = mail.NewSender(m.SMTPURL, m.PerSecond); err != nil {
 		return err
 	}
-	if c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), c.log); err != nil {
+	c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), mail.NewResetWorker(c.sender, composer, c.users, resets, c.log), c.log)
+	if err != nil {
 		return err
 	}
 	return c.jobs.Start(ctx)
@@ -215,6 +233,13 @@ func untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
+// What happens in rooms besides messages is kept only for gateways that have
+// missed it; and is pruned so many at once.
+const (
+	passingKept = time.Hour
+	pruneBatch  = 10_000
+)
+
 // pruneEvery is how often old notifications and expired sessions are removed.
 const pruneEvery = 10 * time.Minute
 
@@ -232,6 +257,15 @@ func (c *Consumer) prune(ctx context.Context) error {
 func (c *Consumer) pruneOnce(ctx context.Context) error {
 	now := time.Now()
 	for {
+		n, err := c.inbox.PrunePassing(ctx, now.Add(-passingKept), pruneBatch)
+		if err != nil {
+			return err
+		}
+		if n < pruneBatch {
+			break
+		}
+	}
+	for {
 		n, err := c.inbox.Prune(ctx, now.Add(-c.cfg.InboxRetention), 100)
 		c.metrics.pruned.Add(float64(n))
 		if err != nil {
@@ -241,8 +275,5 @@ func (c *Consumer) pruneOnce(ctx context.Context) error {
 			break
 		}
 	}
-	if err := c.prunePushes(ctx, now); err != nil {
-		return err
-	}
-	return c.users.Sweep(ctx, now)
+	return errors.Join(c.prunePushes(ctx, now), c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
 }

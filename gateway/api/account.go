@@ -14,6 +14,7 @@ import (
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
+	"crier/internal/room"
 	"crier/internal/user"
 )
 
@@ -110,6 +111,9 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
+		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
 		if err := destination.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
@@ -133,6 +137,7 @@ type ExportView struct {
 	Firings       map[int64][]alert.Firing `json:"firings" swaggertype:"object"`
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
 	Accounts      []destination.Export     `json:"accounts"`
+	Said          []event.Stored           `json:"said" swaggertype:"array,object"` // in rooms
 }
 
 // exportPage is how much is read at once.
@@ -170,6 +175,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 		if more = len(page) == exportPage; more {
 			after = page[len(page)-1].ID
 		}
+	}
+	if out.Said, err = a.Inbox.SaidBy(ctx, who.UserID); err != nil {
+		return err
 	}
 	for before, more := int64(0), true; more; {
 		var page []alert.Alert

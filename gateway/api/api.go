@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/gateway/hub"
+	"crier/gateway/presence"
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
@@ -29,6 +30,8 @@ import (
 	"crier/internal/postgres"
 	"crier/internal/price"
 	"crier/internal/problem"
+	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -59,9 +62,12 @@ type API struct {
 	Inbox        *inbox.Store
 	Alerts       *alert.Store
 	Users        *user.Store
+	Prices       *price.Store
 	Destinations *destination.Store
 	Guard        *destination.Guard
-	Prices       *price.Store
+	Schedule     *schedule.Store
+	Rooms        *room.Store
+	Presence     *presence.Presence
 	Tokens       *token.Authority
 	Kafka        Kafka
 	Hub          *hub.Hub
@@ -74,6 +80,8 @@ type API struct {
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts
+	talk   *talkers
+	resets *talkers // requests for new passwords, by address
 	sent   prometheus.Counter
 }
 
@@ -85,6 +93,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})
 	reg.MustRegister(a.sent)
@@ -204,11 +213,7 @@ func pathID(text string) (int64, error) {
 func (a *API) signal(ctx context.Context, s event.Signal) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	value, err := json.Marshal(s)
-	if err == nil {
-		err = a.Kafka.Produce(ctx, kafka.Record{Topic: kafka.Signals, Key: []byte(s.UserID), Value: value})
-	}
-	if err != nil {
+	if err := a.Kafka.Produce(ctx, kafka.SignalRecord(s)); err != nil {
 		a.Log.Warn("a signal to the gateways was lost", "type", s.Type, "error", err)
 	}
 }

@@ -10,6 +10,7 @@ const (
 	Sender               // a service, or somebody signed in
 	Holder               // as Sender, or whoever sends an account's secret token; the handler says whether it is that account's
 	Streams              // as Public; credentials may stand in the query, origins are checked
+	Greeted              // as Streams, but a bad credential is nobody's: the handler says so
 )
 
 // Route is one line of a table of routes.

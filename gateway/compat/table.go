@@ -43,7 +43,7 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 
 		// D: the data pusher
 		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
-		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount},
+		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount(page)},
 		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
 		{Method: "DELETE", Path: "/account", Scope: api.Public, Handler: c.deleteAccount},
 		{Method: "POST", Path: "/destination", Scope: api.Public, Handler: c.createDestination},
@@ -53,7 +53,8 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
 		{Method: "GET", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
 
-		// E: the accounts of the chat's clients
+		// E: the chat and its clients' accounts
+		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
 		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},
 		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},

@@ -117,12 +117,21 @@ func scanAccount(r pgx.Row) (Account, error) {
 	return a, nil
 }
 
-// ByLogin finds an account by its username, else by its email address, in any
-// case.
-func (s *Store) ByLogin(ctx context.Context, name string) (Account, error) {
-	return scanAccount(s.db.QueryRow(ctx, `
+// ByLogin finds the account of a username, and that of an email address that
+// reads the same: somebody may call themself by another's address, and neither
+// must lock the other out. In any case of letters; at most two.
+func (s *Store) ByLogin(ctx context.Context, name string) ([]Account, error) {
+	rows, err := s.db.Query(ctx, `
 		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1)
-		order by lower(username) = lower($1) desc limit 1`, name))
+		order by lower(username) = lower($1) desc`, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading an account: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (Account, error) { return scanAccount(r) })
+	if err != nil {
+		return nil, fmt.Errorf("reading an account: %w", err)
+	}
+	return list, nil
 }
 
 // ByID finds an account by its id's decimal text.
@@ -175,6 +184,22 @@ func Emails(ctx context.Context, tx pgx.Tx, ids []event.UserID) (map[event.UserI
 	return out, nil
 }
 
+// IDsByName finds, within tx, people by their usernames in small letters; who is
+// not there is absent.
+func IDsByName(ctx context.Context, tx pgx.Tx, names []string) (map[string]event.UserID, error) {
+	// Index users_username.
+	rows, err := tx.Query(ctx, `select lower(u.username), u.id::text from users u where lower(u.username) = any($1::text[])`, names)
+	if err != nil {
+		return nil, fmt.Errorf("looking up usernames: %w", err)
+	}
+	out := make(map[string]event.UserID, len(names))
+	var name, id string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &id}, func() error { out[name] = event.UserID(id); return nil }); err != nil {
+		return nil, fmt.Errorf("looking up usernames: %w", err)
+	}
+	return out, nil
+}
+
 // SetPassword replaces an account's password hash.
 func (s *Store) SetPassword(ctx context.Context, id int64, hash string) error {
 	if _, err := s.db.Exec(ctx, `update users set password_hash = $2 where id = $1`, id, hash); err != nil {
@@ -211,6 +236,7 @@ func Forget(ctx context.Context, tx pgx.Tx, id event.UserID) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from sessions where user_id = $1`, string(id))
 	batch.Queue(`delete from stream_tickets where user_id = $1`, string(id))
+	batch.Queue(`delete from password_resets where user_id = $1`, string(id))
 	batch.Queue(`delete from users where id = $1`, n)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("forgetting an account: %w", err)
