@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"crier/gateway/api"
 	"crier/internal/destination"
@@ -134,31 +135,42 @@ type accountD struct {
 
 func formD(a destination.Account) accountD { return accountD{a.ID, a.Name, a.Email, a.Website} }
 
-// showAccount is GET /account: one, or all with an API key.
-func (c *clients) showAccount(w http.ResponseWriter, r *http.Request) error {
-	f, token, err := readD(w, r)
-	if err != nil {
-		return err
-	}
-	if !f.has("account_id") {
-		if api.Who(r).Service == "" {
-			return say(w, said{Message: textUnauthenticated})
+// showAccount is GET /account: one, or all with an API key. The page has a view of
+// that address, too: a browser that goes there gets it.
+func (c *clients) showAccount(page http.Handler) api.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.RawQuery == "" && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			page.ServeHTTP(w, r)
+			return nil
 		}
-		list, _, _, err := c.Destinations.Accounts(r.Context(), "", 0, maxListed)
+		f, token, err := readD(w, r)
 		if err != nil {
 			return err
 		}
-		out := make([]accountD, len(list))
-		for i, a := range list {
-			out[i] = formD(a)
+		if !f.has("account_id") {
+			return c.allAccounts(w, r)
 		}
-		return say(w, said{Status: true, Data: out})
+		acc, err := c.Reach(r.Context(), api.Who(r), token, event.AccountID(f.number("account_id")))
+		if err != nil {
+			return deny(w, err, textInvalidDetails)
+		}
+		return say(w, said{Status: true, Data: formD(acc)})
 	}
-	acc, err := c.Reach(r.Context(), api.Who(r), token, event.AccountID(f.number("account_id")))
+}
+
+func (c *clients) allAccounts(w http.ResponseWriter, r *http.Request) error {
+	if api.Who(r).Service == "" {
+		return say(w, said{Message: textUnauthenticated})
+	}
+	list, _, _, err := c.Destinations.Accounts(r.Context(), "", 0, maxListed)
 	if err != nil {
-		return deny(w, err, textInvalidDetails)
+		return err
 	}
-	return say(w, said{Status: true, Data: formD(acc)})
+	out := make([]accountD, len(list))
+	for i, a := range list {
+		out[i] = formD(a)
+	}
+	return say(w, said{Status: true, Data: out})
 }
 
 // changeAccount is PATCH /account.

@@ -2,8 +2,10 @@ package compat_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"testing"
 
 	"crier/internal/criertest"
@@ -43,6 +45,19 @@ func TestPusherAccounts(t *testing.T) {
 	s.want("GET", fmt.Sprintf("/account?account_id=%v&secret_token=wrong", id), nil, 200, members{"status": false, "message": "Invalid Details"})
 	s.want("GET", "/account?account_id=999999&secret_token="+secret, nil, 200, members{"status": false, "message": "Invalid Details"})
 	s.want("GET", "/account", nil, 200, members{"status": false, "message": "Un Authenticate"})
+	browser, err := http.NewRequestWithContext(t.Context(), "GET", s.base+"/account", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser.Header.Set("Accept", "text/html,*/*;q=0.8")
+	resp, err := http.DefaultClient.Do(browser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/html") {
+		t.Errorf("a browser that goes to the page's view gets %s", kind)
+	}
 	service := &stranger{t: t, base: s.base, key: p.Facts().APIKey}
 	service.want("GET", "/account", nil, 200, members{"status": true, "data": []any{self}})
 	service.want("GET", fmt.Sprintf("/account?account_id=%v", id), nil, 200, members{"status": true, "data": self})

@@ -43,7 +43,7 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 
 		// D: the data pusher
 		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
-		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount},
+		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount(page)},
 		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
 		{Method: "DELETE", Path: "/account", Scope: api.Public, Handler: c.deleteAccount},
 		{Method: "POST", Path: "/destination", Scope: api.Public, Handler: c.createDestination},

@@ -55,7 +55,7 @@ func TestAccountsBelongToTheirOwners(t *testing.T) {
 		ID     int64
 		Secret string
 	}
-	mustDo(t, ann.Client, "POST", path+"/destinations", map[string]any{"url": hook.URL}, &d)
+	mustDo(t, ann.Client, "POST", path+"/destinations", map[string]any{"url": hook.URL, "ordered": true}, &d)
 	if !strings.HasPrefix(d.Secret, "whsec_") {
 		t.Errorf("the signing secret is %q", d.Secret)
 	}
