@@ -1891,7 +1891,7 @@ const docTemplate = `{
                 "tags": [
                     "notifications"
                 ],
-                "summary": "A notification's deliveries by email",
+                "summary": "A notification's deliveries by email and webhook",
                 "parameters": [
                     {
                         "type": "integer",

@@ -316,7 +316,7 @@ func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
 
 // Deliveries shows where else a notification went, and how that went.
 //
-//	@Summary	A notification's deliveries by email
+//	@Summary	A notification's deliveries by email and webhook
 //	@Tags		notifications
 //	@Param		id	path		int	true	"its id"
 //	@Success	200	{object}	Page{results=[]inbox.Delivery}
@@ -334,6 +334,17 @@ func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	n, err := a.Inbox.Get(r.Context(), Who(r).UserID, id)
+	if err != nil {
+		return err
+	}
+	fates, err := a.Destinations.Standings(r.Context(), Who(r).UserID, n.EventID)
+	if err != nil {
+		return err
+	}
+	for _, f := range fates {
+		list = append(list, inbox.Delivery{Channel: inbox.ByWebhook, Address: f.Request, State: f.State, Attempts: f.Attempts, Error: f.Error, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt})
 	}
 	return encode(w, http.StatusOK, Page{Count: int64(len(list)), Results: notNil(list)})
 }

@@ -154,3 +154,26 @@ func TestOwnerIsToldOfADisabledDestination(t *testing.T) {
 		return len(hooks) == 3 && hooks[1].Body == "0" && hooks[2].Body == "1"
 	})
 }
+
+// A notification with the channel webhook goes to its user's own destinations,
+// signed like everything that does; where it went can be seen.
+func TestNotificationByWebhook(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUp("ann"), p.SignUp("bob")
+	hook := criertest.NewReceiver(t, nil)
+	var acc struct{ ID int64 }
+	mustDo(t, ann.Client, "POST", "/accounts", map[string]string{"account_name": "Mine", "email": "ann@example.org"}, &acc)
+	mustDo(t, ann.Client, "POST", fmt.Sprintf("/accounts/%d/destinations", acc.ID), map[string]any{"url": hook.URL}, nil)
+	mustDo(t, p.Service(), "POST", "/notifications", map[string]any{"user_ids": []string{ann.ID, bob.ID}, "title": "to both", "channels": []string{"inbox", "webhook"}}, nil)
+	got := hook.Await(t, 1)[0]
+	if !strings.Contains(string(got.Body), `"title":"to both"`) || got.Header.Get("Webhook-Signature") == "" {
+		t.Errorf("%+v %s", got.Header, got.Body)
+	}
+	bob.Follow(t, "0", 1)
+	criertest.Eventually(t, 20*time.Second, "both can see what became of it", func() bool {
+		a, b := fates(t, ann, 1), fates(t, bob, 1)
+		return len(a) == 1 && a[0] == fate{Channel: "webhook", Address: "POST " + hook.URL, State: "sent", Attempts: 1} &&
+			len(b) == 1 && b[0].State == "failed" && b[0].Error == "the user has no destination that is enabled"
+	})
+}

@@ -54,6 +54,7 @@ create table incoming_items (
   created_at       timestamptz not null
 );
 create unique index incoming_items_origin on incoming_items (origin_topic, origin_partition, origin_offset) where origin_topic is not null;
+create index incoming_items_event on incoming_items (event_id);
 create unique index incoming_items_key on incoming_items (account_id, idempotency_key) where idempotency_key is not null;
 
 -- What is yet to be delivered (due_at), or was given up (failed_at). What was
