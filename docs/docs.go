@@ -88,7 +88,7 @@ const docTemplate = `{
                 "summary": "Set an alert",
                 "parameters": [
                     {
-                        "description": "condition and target; symbol defaults to BTCUSDT",
+                        "description": "a condition and what it needs: target; percent and window; low and high. symbol defaults to BTCUSDT",
                         "name": "body",
                         "in": "body",
                         "required": true,
@@ -1445,9 +1445,19 @@ const docTemplate = `{
         "alert.Firing": {
             "type": "object",
             "properties": {
+                "alert": {
+                    "type": "object"
+                },
+                "before": {
+                    "$ref": "#/definitions/event.TickBefore"
+                },
+                "change": {
+                    "type": "string"
+                },
                 "created_at": {
                     "type": "string"
                 },
+                "deliveries": {},
                 "firing": {
                     "type": "integer"
                 },
@@ -1461,7 +1471,13 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "price": {
-                    "type": "number"
+                    "type": "string"
+                },
+                "reference": {
+                    "type": "string"
+                },
+                "revision": {
+                    "type": "integer"
                 },
                 "source": {
                     "type": "string"
@@ -1503,6 +1519,9 @@ const docTemplate = `{
                 "condition": {
                     "$ref": "#/definitions/event.Condition"
                 },
+                "confirm": {
+                    "type": "string"
+                },
                 "cooldown": {
                     "type": "string"
                 },
@@ -1518,16 +1537,37 @@ const docTemplate = `{
                 "firings": {
                     "type": "integer"
                 },
+                "high": {
+                    "type": "string"
+                },
+                "hysteresis": {
+                    "type": "string"
+                },
                 "id": {
                     "type": "integer"
                 },
+                "low": {
+                    "type": "string"
+                },
+                "max_firings": {
+                    "type": "integer"
+                },
+                "message": {
+                    "type": "string"
+                },
                 "note": {
+                    "type": "string"
+                },
+                "percent": {
                     "type": "string"
                 },
                 "place": {
                     "$ref": "#/definitions/event.Place"
                 },
                 "repeat": {
+                    "type": "string"
+                },
+                "snoozed_until": {
                     "type": "string"
                 },
                 "source": {
@@ -1546,6 +1586,9 @@ const docTemplate = `{
                     "type": "string"
                 },
                 "user_id": {
+                    "type": "string"
+                },
+                "window": {
                     "type": "string"
                 }
             }
@@ -1578,9 +1621,20 @@ const docTemplate = `{
                     "type": "string",
                     "enum": [
                         "above",
-                        "below"
+                        "below",
+                        "crosses_above",
+                        "crosses_below",
+                        "percent_up",
+                        "percent_down",
+                        "enters",
+                        "exits",
+                        "trailing_stop"
                     ],
                     "example": "above"
+                },
+                "confirm": {
+                    "type": "string",
+                    "example": "30s"
                 },
                 "cooldown": {
                     "type": "string",
@@ -1593,8 +1647,28 @@ const docTemplate = `{
                     "type": "string",
                     "example": "2030-01-01T00:00:00Z"
                 },
+                "high": {
+                    "type": "string"
+                },
+                "hysteresis": {
+                    "type": "string"
+                },
+                "low": {
+                    "type": "string"
+                },
+                "max_firings": {
+                    "type": "integer"
+                },
+                "message": {
+                    "type": "string",
+                    "example": "{symbol} is at {price}"
+                },
                 "note": {
                     "type": "string"
+                },
+                "percent": {
+                    "type": "string",
+                    "example": "5"
                 },
                 "repeat": {
                     "type": "string",
@@ -1602,6 +1676,9 @@ const docTemplate = `{
                         "once",
                         "every"
                     ]
+                },
+                "snoozed_until": {
+                    "type": "string"
                 },
                 "source": {
                     "type": "string"
@@ -1621,6 +1698,10 @@ const docTemplate = `{
                 "target": {
                     "type": "string",
                     "example": "70000.50"
+                },
+                "window": {
+                    "type": "string",
+                    "example": "1h"
                 }
             }
         },
@@ -1960,19 +2041,47 @@ const docTemplate = `{
             "type": "string",
             "enum": [
                 "above",
-                "below"
+                "below",
+                "crosses_above",
+                "crosses_below",
+                "percent_up",
+                "percent_down",
+                "enters",
+                "exits",
+                "trailing_stop"
             ],
             "x-enum-comments": {
-                "Above": "price ≥ target",
-                "Below": "price ≤ target"
+                "Above": "level: price ≥ target",
+                "Below": "level: price ≤ target",
+                "CrossesAbove": "edge: above, having been below",
+                "CrossesBelow": "edge: below, having been above",
+                "Enters": "edge: low ≤ price ≤ high, having been outside",
+                "Exits": "edge: outside, having been inside",
+                "PercentDown": "level: so many percent below the window's high",
+                "PercentUp": "level: so many percent above the window's low",
+                "TrailingStop": "so many percent below the best price since it holds"
             },
             "x-enum-descriptions": [
-                "price ≥ target",
-                "price ≤ target"
+                "level: price ≥ target",
+                "level: price ≤ target",
+                "edge: above, having been below",
+                "edge: below, having been above",
+                "level: so many percent above the window's low",
+                "level: so many percent below the window's high",
+                "edge: low ≤ price ≤ high, having been outside",
+                "edge: outside, having been inside",
+                "so many percent below the best price since it holds"
             ],
             "x-enum-varnames": [
                 "Above",
-                "Below"
+                "Below",
+                "CrossesAbove",
+                "CrossesBelow",
+                "PercentUp",
+                "PercentDown",
+                "Enters",
+                "Exits",
+                "TrailingStop"
             ]
         },
         "event.Counts": {
@@ -2066,6 +2175,23 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "topic_id": {
+                    "type": "string"
+                }
+            }
+        },
+        "event.TickBefore": {
+            "type": "object",
+            "properties": {
+                "offset": {
+                    "type": "integer"
+                },
+                "price": {
+                    "type": "number"
+                },
+                "source": {
+                    "type": "string"
+                },
+                "time": {
                     "type": "string"
                 }
             }

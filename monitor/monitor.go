@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/event"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -66,7 +68,7 @@ func (m *Monitor) Start(ctx context.Context) error {
 }
 
 func (m *Monitor) startMatcher() error {
-	m.matcher = &matcher{kafka: m.kafka, alerts: m.alerts, prices: m.prices, log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
+	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
 		partitions: make(map[int32]*assigned), wake: func() {}}
 	var err error
 	m.matcher.group, err = m.kafka.Group(kafka.GroupConfig{
@@ -85,6 +87,14 @@ func (m *Monitor) startMatcher() error {
 		return err
 	})
 	return nil
+}
+
+// newOwner names this process in its claims on partitions (RFC 9562, version 4).
+func newOwner() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // startMover runs only where ticks can be misplaced.
