@@ -18,6 +18,8 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/postgres"
 	"crier/internal/problem"
+	"crier/internal/room"
+	"crier/internal/schedule"
 )
 
 // Headers that the gateway puts on what it produces: who sent it, and the
@@ -34,6 +36,15 @@ type unit struct {
 	trigger int // index among the batch's triggers, -1 for a notification
 	fault   error
 	code    string
+
+	later *schedule.Send // it waits until it is due, or is one to everyone
+	kept  schedule.Kept
+	page  bool // of a send to everyone: its producer is answered at the end of all
+
+	chat     *event.RoomRequest // of a room: what is asked for, and what was decided
+	decision *room.Decision
+	original *event.Stored // what an edit or a deletion is about
+	history  []event.RoomMessage
 
 	items    []inbox.Item // what it puts into inboxes, and what became of each
 	outcomes []inbox.Outcome
@@ -76,7 +87,7 @@ func bearable(recs []kafka.Record) int {
 // processPart is process for records that go into one transaction. When Postgres
 // refuses the data, halves are tried on their own, down to the one record.
 func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
-	units, triggers := parse(recs)
+	units, triggers := parse(recs, time.Now())
 	c.cfg.FailFunc("consumer.before-store")
 	start := time.Now()
 	err := c.store(ctx, units, triggers)
@@ -89,8 +100,7 @@ func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
 		}
 		return c.processPart(ctx, recs[half:])
 	case postgres.DataFault(err):
-		units[0].fault, units[0].code = errors.New("the database refuses this record: "+err.Error()), "refused"
-		units[0].items = nil
+		units[0].refuse(err)
 	default:
 		return err
 	}
@@ -104,7 +114,13 @@ func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
 	return nil
 }
 
-func parse(recs []kafka.Record) ([]unit, []event.Trigger) {
+// refuse notes that the database refuses what the record holds.
+func (u *unit) refuse(err error) {
+	u.fault, u.code = errors.New("the database refuses this record: "+err.Error()), "refused"
+	u.items, u.outcomes, u.later, u.decision = nil, nil, nil, nil
+}
+
+func parse(recs []kafka.Record, now time.Time) ([]unit, []event.Trigger) {
 	units := make([]unit, len(recs))
 	var triggers []event.Trigger
 	for i := range recs {
@@ -120,21 +136,40 @@ func parse(recs []kafka.Record) ([]unit, []event.Trigger) {
 			triggers = append(triggers, t)
 			continue
 		}
+		if recs[i].Topic == kafka.Rooms {
+			r, err := event.ParseRoomRequest(recs[i].Value)
+			if u.chat, u.fault = &r, err; err != nil {
+				u.chat = nil
+			}
+			continue
+		}
 		n, err := event.ParseNotification(recs[i].Value)
 		u.notify, u.fault = &n, err
-		if err == nil {
+		switch {
+		case err != nil:
+		case n.Everyone || n.DueAt().After(now):
+			if u.fault = n.CheckTimes(now); u.fault == nil {
+				u.later = sendOf(u.rec, &n, now)
+			}
+		default:
 			u.items = itemsOf(u.rec, &n)
 		}
 	}
 	return units, triggers
 }
 
+// senderOf says who sent a record: whom the gateway has let in, or else what its
+// producer calls itself.
+func senderOf(rec *kafka.Record, n *event.Notification) string {
+	if s := rec.Header(HeaderSender); s != "" {
+		return s
+	}
+	return "source:" + n.Source
+}
+
 // itemsOf are the inbox items of a notification, one for each recipient.
 func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
-	sender := rec.Header(HeaderSender)
-	if sender == "" {
-		sender = "source:" + n.Source
-	}
+	sender := senderOf(rec, n)
 	var hash []byte
 	if n.IdempotencyKey != "" {
 		hash = n.ContentHash()
@@ -154,7 +189,7 @@ func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
 		}
 		items[i] = inbox.Item{
 			UserID: user, EventID: id, Kind: n.Kind, Title: n.Title, Body: n.Body, URL: n.URL, Payload: n.Payload, Priority: n.Priority,
-			Sender: sender, Key: n.IdempotencyKey, Hash: hash, Origin: rec.Place(),
+			Sender: sender, Key: n.IdempotencyKey, Hash: hash, Origin: rec.Place(), Ends: n.EndsAt(), Collapse: n.CollapseKey,
 		}
 	}
 	return items
@@ -163,9 +198,26 @@ func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
 // store is the transaction: triggers are decided, places given, firings
 // recorded.
 func (c *Consumer) store(ctx context.Context, units []unit, triggers []event.Trigger) error {
+	return c.storeWith(ctx, units, triggers, nil)
+}
+
+// storeWith is store with something more to be done in the transaction.
+func (c *Consumer) storeWith(ctx context.Context, units []unit, triggers []event.Trigger, also func(pgx.Tx, time.Time) error) error {
 	now := time.Now()
 	return c.db.Tx(ctx, func(tx pgx.Tx) error {
+		if also != nil {
+			if err := also(tx, now); err != nil {
+				return err
+			}
+		}
+		if err := keepLater(ctx, tx, units, now); err != nil {
+			return err
+		}
 		decisions, err := alert.Decide(ctx, tx, triggers)
+		if err != nil {
+			return err
+		}
+		rooms, err := c.decideRooms(ctx, tx, units)
 		if err != nil {
 			return err
 		}
@@ -180,14 +232,8 @@ func (c *Consumer) store(ctx context.Context, units []unit, triggers []event.Tri
 			}
 			items = append(items, u.items...)
 		}
-		if c.cfg.ExternalUsers {
-			users := make([]event.UserID, len(items))
-			for i := range items {
-				users[i] = items[i].UserID
-			}
-			if err := inbox.OpenInboxes(ctx, tx, users...); err != nil {
-				return err
-			}
+		if err := c.openInboxes(ctx, tx, items); err != nil {
+			return err
 		}
 		outcomes, err := inbox.Put(ctx, tx, now, items)
 		if err != nil {
@@ -204,11 +250,31 @@ func (c *Consumer) store(ctx context.Context, units []unit, triggers []event.Tri
 		if err := decisions.Record(ctx, tx, ids, now); err != nil {
 			return err
 		}
+		if err := c.recordRooms(ctx, tx, units, rooms, now); err != nil {
+			return err
+		}
 		if err := c.carry(ctx, tx, now, units, decisions); err != nil {
 			return err
 		}
 		return c.recall(ctx, tx, units, triggers, decisions)
 	})
+}
+
+// openInboxes makes the inboxes that begin with their first item: those of
+// topics, and of users who are known to an outside identity provider only.
+func (c *Consumer) openInboxes(ctx context.Context, tx pgx.Tx, items []inbox.Item) error {
+	var owners []event.UserID
+	for i := range items {
+		owner := items[i].UserID
+		_, topic := owner.Topic()
+		if _, room := owner.Room(); !room && (topic || c.cfg.ExternalUsers) {
+			owners = append(owners, owner)
+		}
+	}
+	if len(owners) == 0 {
+		return nil
+	}
+	return inbox.OpenInboxes(ctx, tx, owners...)
 }
 
 // recall finds what earlier firings stored, so that their deliveries can be
@@ -285,21 +351,28 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 			out = append(out, c.rejected(u, u.fault, u.code)...)
 			continue
 		}
+		if u.later != nil {
+			out = append(out, c.keptLater(u)...)
+			continue
+		}
 		refused := 0
 		for j := range u.outcomes {
 			o := &u.outcomes[j]
+			if o.Status == "" {
+				continue // it was only asked after
+			}
 			c.metrics.records.WithLabelValues(u.rec.Topic, o.Status).Inc()
 			if o.Status == event.StatusStored {
 				out = append(out, Delivery(&o.Stored))
 			}
-			if u.trigger >= 0 {
+			if u.trigger >= 0 || u.page || u.chat != nil {
 				continue
 			}
 			out = append(out, result(u, &u.items[j], o))
 			// The record is quarantined once, whoever of its recipients is refused.
-			if o.Status == event.StatusRejected {
+			if o.Status == event.StatusRejected && o.Code != "expired" {
 				if refused++; refused == 1 {
-					out = append(out, kafka.DeadLetter(u.rec, o.Code, fmt.Sprintf("for user %q: %s", u.items[j].UserID, o.Reason)))
+					out = append(out, kafka.DeadLetter(u.rec, o.Code, fmt.Sprintf("for %q: %s", u.items[j].UserID, o.Reason)))
 				}
 			}
 			if len(out) >= 2*produceAtOnce {
@@ -308,6 +381,9 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 				}
 			}
 		}
+		if u.decision != nil {
+			out = append(out, u.directed()...)
+		}
 	}
 	return flush()
 }
@@ -315,20 +391,31 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 // Delivery is the record that tells gateways of a stored notification: key and
 // headers are enough to route it, the value is what the browser gets.
 func Delivery(s *event.Stored) kafka.Record {
-	return kafka.Record{
-		Topic: kafka.Deliveries, Key: []byte(s.UserID), Value: s.AppendJSON(make([]byte, 0, 320+len(s.Title)+len(s.Body)+len(s.Payload))),
+	owner, is := string(s.UserID), "user"
+	if topic, ok := s.UserID.Topic(); ok {
+		owner, is = topic, "topic"
+	}
+	rec := kafka.Record{
+		Topic: kafka.Deliveries, Key: []byte(owner), Value: s.AppendJSON(make([]byte, 0, 320+len(s.Title)+len(s.Body)+len(s.Payload))),
 		Headers: []kafka.Header{
-			{Key: "user", Value: []byte(s.UserID)},
+			{Key: is, Value: []byte(owner)},
 			{Key: "id", Value: strconv.AppendInt(nil, s.ID, 10)},
 			{Key: "kind", Value: []byte(s.Kind)},
 		},
 	}
+	if s.Author != "" {
+		rec.Headers = append(rec.Headers, kafka.Header{Key: "author", Value: []byte(s.Author)})
+	}
+	return rec
 }
 
 func result(u *unit, it *inbox.Item, o *inbox.Outcome) kafka.Record {
 	r := event.Result{
 		Status: o.Status, EventID: it.EventID, UserID: it.UserID, Payload: it.Payload,
 		Topic: u.rec.Topic, Partition: u.rec.Partition, Offset: u.rec.Offset,
+	}
+	if topic, ok := it.UserID.Topic(); ok {
+		r.UserID, r.To = "", topic
 	}
 	if o.Status == event.StatusRejected {
 		r.Error, r.Code, r.Payload = o.Reason, o.Code, nil

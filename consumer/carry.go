@@ -55,7 +55,7 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 				if d.Address = decisions.List[u.trigger].Email; d.Address != "" {
 					list = append(list, d)
 				}
-			case slices.Contains(u.notify.Channels, inbox.ByEmail):
+			case u.notify != nil && slices.Contains(u.notify.Channels, inbox.ByEmail):
 				list, ask = append(list, d), append(ask, d.UserID)
 			}
 		}

@@ -15,12 +15,15 @@ import (
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
+	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/user"
 )
 
 // Consumer is the running part. New makes it, Start joins the group, Stop
-// finishes the batch in flight. It owns two goroutines: the batch loop and the
-// pruner.
+// finishes the batch in flight. It owns five goroutines: the batch loop, the
+// pruner, and those that deliver what is due, end what has expired, and part whom
+// dead gateways have left behind.
 type Consumer struct {
 	cfg     Config
 	db      *postgres.DB
@@ -29,6 +32,10 @@ type Consumer struct {
 	users   *user.Store
 	log     *slog.Logger
 	metrics *metrics
+
+	schedule *schedule.Store
+	rooms    *room.Store
+	due      chan struct{} // something may be due: look at once
 
 	reg        prometheus.Registerer
 	group      *kafka.Group
@@ -42,25 +49,28 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	if err := cfg.normalise(); err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
+	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), schedule: schedule.New(db), rooms: room.New(db), due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
 }
 
 // Start joins the group and begins to read. Failed reports a later end.
 func (c *Consumer) Start(ctx context.Context) error {
-	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
+	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	if err := c.startJobs(ctx); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	var err error
-	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers}})
+	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers, kafka.Rooms}})
 	if err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
 	c.goroutines.Go("consumer batches", c.run)
 	c.goroutines.Go("consumer pruner", c.prune)
+	c.goroutines.Go("scheduled sends", c.deliverDue)
+	c.goroutines.Go("expiry", c.expire)
+	c.goroutines.Go("orphans of gateways", c.partOrphans)
 	c.log.Info("consumer started", "group", Group)
 	return nil
 }
@@ -191,6 +201,13 @@ func untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
+// What happens in rooms besides messages is kept only for gateways that have
+// missed it; and is pruned so many at once.
+const (
+	passingKept = time.Hour
+	pruneBatch  = 10_000
+)
+
 // pruneEvery is how often old notifications and expired sessions are removed.
 const pruneEvery = 10 * time.Minute
 
@@ -208,13 +225,22 @@ func (c *Consumer) prune(ctx context.Context) error {
 func (c *Consumer) pruneOnce(ctx context.Context) error {
 	now := time.Now()
 	for {
+		n, err := c.inbox.PrunePassing(ctx, now.Add(-passingKept), pruneBatch)
+		if err != nil {
+			return err
+		}
+		if n < pruneBatch {
+			break
+		}
+	}
+	for {
 		n, err := c.inbox.Prune(ctx, now.Add(-c.cfg.InboxRetention), 100)
 		c.metrics.pruned.Add(float64(n))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return c.users.Sweep(ctx, now)
+			return errors.Join(c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
 		}
 	}
 }

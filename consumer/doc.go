@@ -1,6 +1,6 @@
-// Package consumer is the inbox part: it reads `notifications` and `triggers`
-// as one consumer group and makes each record a notification in its user's
-// inbox, exactly once.
+// Package consumer is the inbox part: it reads `notifications`, `triggers` and
+// `rooms` as one consumer group and makes each record a notification in its
+// user's inbox, or a message in its topic or room, exactly once.
 //
 //	poll -> parse -> one transaction (decide triggers, give places, store) -> produce deliveries, results, dead letters -> commit offsets
 //
@@ -17,5 +17,6 @@
 // Kafka is away a batch is tried again, with growing waits, for as long as the
 // part runs.
 //
-// Locks in a transaction are taken in this order: alerts by id, inboxes by user.
+// Locks in a transaction are taken in this order: alerts by id,
+// rooms by name, inboxes by owner.
 package consumer

@@ -80,6 +80,9 @@ const docTemplate = `{
                 "security": [
                     {
                         "bearer": []
+                    },
+                    {
+                        "apikey": []
                     }
                 ],
                 "tags": [
@@ -514,14 +517,14 @@ const docTemplate = `{
                         "bearer": []
                     }
                 ],
-                "description": "Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.",
+                "description": "To user_id, user_ids (up to 10,000), a topic, or everyone; at deliver_at, until expires_at; with a collapse_key it replaces an unread one. Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.",
                 "tags": [
                     "notifications"
                 ],
                 "summary": "Send a notification",
                 "parameters": [
                     {
-                        "description": "what to say, and to whom: user_id, or user_ids (up to 10,000)",
+                        "description": "what to say, and to whom",
                         "name": "body",
                         "in": "body",
                         "required": true,
@@ -619,6 +622,101 @@ const docTemplate = `{
                         "description": "OK",
                         "schema": {
                             "$ref": "#/definitions/event.Counts"
+                        }
+                    }
+                }
+            }
+        },
+        "/notifications/scheduled/{event_id}": {
+            "get": {
+                "security": [
+                    {
+                        "apikey": []
+                    },
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "How a scheduled send stands",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "of the send",
+                        "name": "event_id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/schedule.State"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "delete": {
+                "security": [
+                    {
+                        "apikey": []
+                    },
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "Its sender can, until it is due. Cancelling again answers the same.",
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "Cancel a scheduled send",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "of the send",
+                        "name": "event_id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/schedule.State"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
                         }
                     }
                 }
@@ -1003,6 +1101,496 @@ const docTemplate = `{
                 }
             }
         },
+        "/rooms": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "With how many messages one has not read since one opened the room first (100 at most).",
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "List the rooms",
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/room.View"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "post": {
+                "security": [
+                    {
+                        "apikey": []
+                    }
+                ],
+                "description": "A service's business. A room that is there already is no fault: 200.",
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Make a room",
+                "parameters": [
+                    {
+                        "description": "its name: letters, digits, _ and - between them",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.RoomRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "201": {
+                        "description": "Created",
+                        "schema": {
+                            "$ref": "#/definitions/api.RoomRequest"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/rooms/{name}": {
+            "delete": {
+                "security": [
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Remove a room",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "its name",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted"
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/rooms/{name}/members": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Who is in a room",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "its name",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/event.RoomUser"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/rooms/{name}/messages": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "A room's messages, newest first",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "its name",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "1 to 200, default 50",
+                        "name": "limit",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "from a page's next",
+                        "name": "cursor",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/event.RoomMessage"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "202 once Kafka has acknowledged it; the message comes to all who follow room:NAME, with its place and the event_id.",
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Say something in a room",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "its name",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "description": "at most 512 characters",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.SayRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.Said"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/rooms/{name}/messages/{id}": {
+            "delete": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Delete a message of one's own",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "the room",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the message",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.Said"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "patch": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Change a message of one's own",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "the room",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the message",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "description": "the new body",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.SayRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.Said"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/rooms/{name}/read": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "rooms"
+                ],
+                "summary": "Mark a room read up to a message",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "the room",
+                        "name": "name",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "description": "the message's id",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ReadRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/sessions": {
             "get": {
                 "security": [
@@ -1134,7 +1722,7 @@ const docTemplate = `{
                         "bearer": []
                     }
                 ],
-                "description": "Events: ready, notification, tick, counts, resumed, gap, bye. Without signing in, ticks only.",
+                "description": "Events: ready, notification, message, tick, counts, resumed, gap, bye. Without signing in, ticks only.",
                 "produces": [
                     "text/event-stream"
                 ],
@@ -1145,7 +1733,7 @@ const docTemplate = `{
                 "parameters": [
                     {
                         "type": "string",
-                        "description": "comma list such as ticks:BTCUSDT,ticks:ETHUSDT",
+                        "description": "comma list such as news,room:friends,ticks:BTCUSDT",
                         "name": "topics",
                         "in": "query"
                     },
@@ -1153,6 +1741,12 @@ const docTemplate = `{
                         "type": "string",
                         "description": "a cursor: everything after it comes first",
                         "name": "since",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "comma list of rooms to follow and be seen in, such as friends",
+                        "name": "join",
                         "in": "query"
                     },
                     {
@@ -1605,6 +2199,10 @@ const docTemplate = `{
                 "partition": {
                     "type": "integer"
                 },
+                "to": {
+                    "description": "the topic, or everyone",
+                    "type": "string"
+                },
                 "topic": {
                     "type": "string",
                     "example": "notifications"
@@ -1698,6 +2296,10 @@ const docTemplate = `{
                 "target": {
                     "type": "string",
                     "example": "70000.50"
+                },
+                "user_id": {
+                    "description": "a service says whose it is",
+                    "type": "string"
                 },
                 "window": {
                     "type": "string",
@@ -1880,10 +2482,54 @@ const docTemplate = `{
                 }
             }
         },
+        "api.ReadRequest": {
+            "type": "object",
+            "properties": {
+                "id": {
+                    "type": "integer"
+                }
+            }
+        },
         "api.RefreshRequest": {
             "type": "object",
             "properties": {
                 "refresh": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.RoomRequest": {
+            "type": "object",
+            "properties": {
+                "name": {
+                    "type": "string",
+                    "example": "friends"
+                }
+            }
+        },
+        "api.Said": {
+            "type": "object",
+            "properties": {
+                "event_id": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.SayRequest": {
+            "type": "object",
+            "properties": {
+                "body": {
+                    "type": "string"
+                },
+                "command": {
+                    "type": "string"
+                },
+                "event_id": {
+                    "description": "of the client's choice, to know its own message by",
+                    "type": "string",
+                    "example": "5b1f4a52-5f2f-4d3e-9d3b-3a1f0f5c8f10"
+                },
+                "payload": {
                     "type": "string"
                 }
             }
@@ -2127,8 +2773,16 @@ const docTemplate = `{
                 "collapse_key": {
                     "type": "string"
                 },
+                "deliver_at": {
+                    "type": "string",
+                    "format": "date-time"
+                },
                 "everyone": {
                     "type": "boolean"
+                },
+                "expires_at": {
+                    "type": "string",
+                    "format": "date-time"
                 },
                 "idempotency_key": {
                     "type": "string"
@@ -2175,6 +2829,43 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "topic_id": {
+                    "type": "string"
+                }
+            }
+        },
+        "event.RoomMessage": {
+            "type": "object",
+            "properties": {
+                "body": {
+                    "type": "string"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "edited_at": {
+                    "type": "string"
+                },
+                "event_id": {
+                    "type": "string"
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "user_id": {
+                    "type": "string"
+                },
+                "username": {
+                    "type": "string"
+                }
+            }
+        },
+        "event.RoomUser": {
+            "type": "object",
+            "properties": {
+                "user_id": {
+                    "type": "string"
+                },
+                "username": {
                     "type": "string"
                 }
             }
@@ -2226,6 +2917,58 @@ const docTemplate = `{
                     ]
                 },
                 "updated_at": {
+                    "type": "string"
+                }
+            }
+        },
+        "room.View": {
+            "type": "object",
+            "properties": {
+                "last_id": {
+                    "type": "integer"
+                },
+                "members": {
+                    "description": "people who are there",
+                    "type": "integer"
+                },
+                "name": {
+                    "type": "string"
+                },
+                "read_to": {
+                    "description": "absent: never opened",
+                    "type": "integer"
+                },
+                "unread": {
+                    "description": "messages of others since then, at most MaxUnread",
+                    "type": "integer"
+                }
+            }
+        },
+        "schedule.State": {
+            "type": "object",
+            "properties": {
+                "cancelled_at": {
+                    "type": "string"
+                },
+                "deliver_at": {
+                    "type": "string"
+                },
+                "delivered_at": {
+                    "type": "string"
+                },
+                "event_id": {
+                    "type": "string"
+                },
+                "state": {
+                    "type": "string",
+                    "enum": [
+                        "scheduled",
+                        "delivering",
+                        "delivered",
+                        "cancelled"
+                    ]
+                },
+                "to": {
                     "type": "string"
                 }
             }

@@ -18,6 +18,7 @@ import (
 
 	"crier/gateway/api"
 	"crier/gateway/hub"
+	"crier/gateway/presence"
 	"crier/gateway/sse"
 	"crier/gateway/wire"
 	"crier/gateway/ws"
@@ -27,6 +28,8 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
 	"crier/internal/price"
+	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -52,9 +55,10 @@ type Gateway struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	api  *api.API
-	hub  *hub.Hub
-	pool *wire.Pool
+	api      *api.API
+	hub      *hub.Hub
+	pool     *wire.Pool
+	presence *presence.Presence
 
 	started        time.Time
 	draining       atomic.Bool
@@ -74,12 +78,14 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
 	users, inboxes := user.New(db), inbox.New(db)
 	g.hub = hub.New(source{inboxes, users})
+	rooms := room.New(db)
+	g.presence = presence.New(rooms, k, g.log)
 	g.pool = wire.NewPool(wire.Config{Outbox: cfg.StreamOutbox})
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote},
-		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), Tokens: tokens,
+		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}
 	g.api.Prepare(reg)
@@ -91,7 +97,7 @@ func (g *Gateway) API() *api.API { return g.api }
 
 // Start resolves the ends of the topics, then listens.
 func (g *Gateway) Start(ctx context.Context) error {
-	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Deliveries, kafka.Signals); err != nil {
+	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Rooms, kafka.Deliveries, kafka.Signals); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
 	n, err := g.kafka.Partitions(ctx, kafka.Ticks)
@@ -116,6 +122,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if err := g.loadPrices(ctx); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
+	g.presence.Begin(ctx)
+	g.goroutines.Go("presence in rooms", g.presence.Run)
 	for range g.hub.Workers() {
 		g.goroutines.Go("catching up", g.hub.CatchUp)
 	}

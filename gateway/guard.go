@@ -29,7 +29,8 @@ func (g *Gateway) guard(rt api.Route) http.Handler {
 }
 
 func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) error {
-	if rt.Scope == api.Streams {
+	streams := rt.Scope == api.Streams || rt.Scope == api.Greeted
+	if streams {
 		if g.draining.Load() {
 			return &problem.Problem{Code: problem.Draining, Detail: "Come back: another gateway, or this one, will answer.", RetryAfter: time.Second}
 		}
@@ -41,7 +42,10 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	} else {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	who, err := g.api.Authenticate(r, rt.Scope == api.Streams)
+	who, err := g.api.Authenticate(r, streams)
+	if err != nil && rt.Scope == api.Greeted && problem.Catalogue[problem.Of(err).Code].Status == http.StatusUnauthorized {
+		who, err = api.Principal{}, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -54,7 +58,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	case rt.Scope == api.Sender && who.UserID == "" && who.Service == "":
 		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or a user's token.")
 	}
-	if rt.Scope != api.Streams {
+	if !streams {
 		w.Header().Set("Cache-Control", "no-store")
 	}
 	return rt.Handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))

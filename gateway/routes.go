@@ -44,6 +44,8 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/notifications/counts", Scope: api.Person, Handler: a.Counts},
 		{Method: "POST", Path: "/notifications/read-all", Scope: api.Person, Handler: a.ReadAll},
 		{Method: "POST", Path: "/notifications/seen", Scope: api.Person, Handler: a.Seen},
+		{Method: "GET", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.ScheduledSend},
+		{Method: "DELETE", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.CancelSend},
 		{Method: "GET", Path: "/notifications/{id}", Scope: api.Person, Handler: a.Get},
 		{Method: "GET", Path: "/notifications/{id}/deliveries", Scope: api.Person, Handler: a.Deliveries},
 		{Method: "GET", Path: "/unsubscribe", Scope: api.Public, Handler: a.UnsubscribePage},
@@ -57,7 +59,17 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/ws", Scope: api.Streams, Handler: a.Socket},
 		{Method: "POST", Path: "/stream/ticket", Scope: api.Person, Handler: a.Ticket},
 
-		{Method: "POST", Path: "/alerts", Scope: api.Person, Handler: a.CreateAlert},
+		{Method: "POST", Path: "/rooms", Scope: api.Sender, Handler: a.CreateRoom},
+		{Method: "GET", Path: "/rooms", Scope: api.Person, Handler: a.ListRooms},
+		{Method: "DELETE", Path: "/rooms/{name}", Scope: api.Sender, Handler: a.DeleteRoom},
+		{Method: "GET", Path: "/rooms/{name}/members", Scope: api.Person, Handler: a.RoomMembers},
+		{Method: "POST", Path: "/rooms/{name}/read", Scope: api.Person, Handler: a.ReadRoom},
+		{Method: "GET", Path: "/rooms/{name}/messages", Scope: api.Person, Handler: a.RoomHistory},
+		{Method: "POST", Path: "/rooms/{name}/messages", Scope: api.Person, Handler: a.SayInRoom},
+		{Method: "PATCH", Path: "/rooms/{name}/messages/{id}", Scope: api.Person, Handler: a.EditMessage},
+		{Method: "DELETE", Path: "/rooms/{name}/messages/{id}", Scope: api.Person, Handler: a.DeleteMessage},
+
+		{Method: "POST", Path: "/alerts", Scope: api.Sender, Handler: a.CreateAlert},
 		{Method: "GET", Path: "/alerts", Scope: api.Person, Handler: a.ListAlerts},
 		{Method: "GET", Path: "/alerts/{id}", Scope: api.Person, Handler: a.GetAlert},
 		{Method: "PATCH", Path: "/alerts/{id}", Scope: api.Person, Handler: a.UpdateAlert},
@@ -67,7 +79,7 @@ func routes(a *api.API) []api.Route {
 }
 
 // pagePaths are the demo page's own addresses; each shows the same document.
-var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/send", "/login", "/signup"}
+var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/rooms", "/rooms/{name}", "/account", "/send", "/login", "/signup"}
 
 // Policies of what documents may load. Swagger's own page starts itself by an
 // inline script and styles itself inline.

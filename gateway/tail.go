@@ -65,13 +65,20 @@ func (g *Gateway) event(r *kafka.Record) {
 		g.signal(r)
 		return
 	}
-	uid := r.Header("user")
+	if connection := r.Header("connection"); connection != "" {
+		g.presence.Directed(r.Header("kind"), connection, r.Value)
+		return
+	}
+	owner := event.UserID(r.Header("user"))
+	if topic := r.Header("topic"); topic != "" {
+		owner = event.TopicOwner(topic)
+	}
 	id, err := strconv.ParseInt(r.Header("id"), 10, 64)
-	if uid == "" || err != nil {
+	if owner == "" || err != nil {
 		g.metrics.foreign.Inc()
 		return
 	}
-	g.hub.Deliver(event.UserID(uid), id, r.Value)
+	g.hub.Deliver(owner, hub.Stored{ID: id, Data: r.Value, Kind: r.Header("kind"), Author: r.Header("author")})
 }
 
 func (g *Gateway) signal(r *kafka.Record) {
@@ -127,7 +134,8 @@ func (s source) After(ctx context.Context, uid event.UserID, after int64, limit 
 	}
 	out := make([]*hub.Event, len(list))
 	for i := range list {
-		out[i] = &hub.Event{Type: hub.Notification, ID: list[i].ID, Data: list[i].AppendJSON(nil)}
+		d := hub.Stored{ID: list[i].ID, Data: list[i].AppendJSON(nil), Kind: list[i].Kind, Author: list[i].Author}
+		out[i] = d.Event(uid)
 	}
 	return out, nil
 }

@@ -19,6 +19,7 @@ import (
 
 // AlertRequest is the body of POST and PATCH /alerts.
 type AlertRequest struct {
+	UserID     event.UserID    `json:"user_id,omitempty"` // a service says whose it is
 	Symbol     *string         `json:"symbol" example:"BTCUSDT"`
 	Condition  *string         `json:"condition" enums:"above,below,crosses_above,crosses_below,percent_up,percent_down,enters,exits,trailing_stop" example:"above"`
 	Target     json.RawMessage `json:"target" swaggertype:"string" example:"70000.50"`
@@ -180,17 +181,37 @@ const defaultSymbol = "BTCUSDT"
 //	@Success	201		{object}	alert.View
 //	@Failure	400,401,409,503	{object}	Problem
 //	@Security	bearer
+//	@Security	apikey
 //	@Router		/alerts [post]
 func (a *API) CreateAlert(w http.ResponseWriter, r *http.Request) error {
 	var in AlertRequest
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	made, err := a.SetAlert(r.Context(), Who(r).UserID, in)
+	uid, err := a.alertOwner(r.Context(), Who(r), in.UserID)
+	if err != nil {
+		return err
+	}
+	made, err := a.SetAlert(r.Context(), uid, in)
 	if err != nil {
 		return err
 	}
 	return encode(w, http.StatusCreated, made)
+}
+
+// alertOwner is whose alert is set: a person's own, or whomever a service names.
+func (a *API) alertOwner(ctx context.Context, who Principal, named event.UserID) (event.UserID, error) {
+	if who.Service == "" {
+		if named != "" && named != who.UserID {
+			return "", problem.New(problem.Forbidden, "Without an API key you can set alerts for yourself only.")
+		}
+		return who.UserID, nil
+	}
+	var v event.Invalid
+	if v.CheckUserID("user_id", named); v.Err() != nil {
+		return "", v.Err()
+	}
+	return named, a.requireUsers(ctx, []event.UserID{named})
 }
 
 // SetAlert checks what was asked for and makes the alert.

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/gateway/hub"
+	"crier/gateway/presence"
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
@@ -28,6 +29,8 @@ import (
 	"crier/internal/postgres"
 	"crier/internal/price"
 	"crier/internal/problem"
+	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -54,23 +57,27 @@ type Config struct {
 // API is the handlers and what they work on. It is safe for concurrent use.
 type API struct {
 	Config
-	DB     *postgres.DB
-	Inbox  *inbox.Store
-	Alerts *alert.Store
-	Users  *user.Store
-	Prices *price.Store
-	Tokens *token.Authority
-	Kafka  Kafka
-	Hub    *hub.Hub
-	SSE    *sse.Server
-	WS     *ws.Server
-	Log    *slog.Logger
+	DB       *postgres.DB
+	Inbox    *inbox.Store
+	Alerts   *alert.Store
+	Users    *user.Store
+	Prices   *price.Store
+	Schedule *schedule.Store
+	Rooms    *room.Store
+	Presence *presence.Presence
+	Tokens   *token.Authority
+	Kafka    Kafka
+	Hub      *hub.Hub
+	SSE      *sse.Server
+	WS       *ws.Server
+	Log      *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts
+	talk   *talkers
 	sent   prometheus.Counter
 }
 
@@ -81,7 +88,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
-	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.hasher, a.logins, a.cuts, a.talk = user.NewHasher(), newFailures(), newCuts(), newTalkers()
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})
 	reg.MustRegister(a.sent)
@@ -201,11 +208,7 @@ func pathID(text string) (int64, error) {
 func (a *API) signal(ctx context.Context, s event.Signal) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	value, err := json.Marshal(s)
-	if err == nil {
-		err = a.Kafka.Produce(ctx, kafka.Record{Topic: kafka.Signals, Key: []byte(s.UserID), Value: value})
-	}
-	if err != nil {
+	if err := a.Kafka.Produce(ctx, kafka.SignalRecord(s)); err != nil {
 		a.Log.Warn("a signal to the gateways was lost", "type", s.Type, "error", err)
 	}
 }

@@ -25,6 +25,14 @@ type Principal struct {
 	Cookie   bool      // known by the session cookie
 }
 
+// Sender is by what name what this one sends is known.
+func (p Principal) Sender() string {
+	if p.Service != "" {
+		return "key:" + p.Service
+	}
+	return "user:" + string(p.UserID)
+}
+
 // Cookie is the name of the session cookie.
 const Cookie = "crier_session"
 

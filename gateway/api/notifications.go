@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -15,14 +16,17 @@ import (
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
+	"crier/internal/lifecycle"
 	"crier/internal/problem"
+	"crier/internal/schedule"
 	"crier/internal/user"
 )
 
 // Accepted says where Kafka keeps what was sent.
 type Accepted struct {
 	EventID   string       `json:"event_id"`
-	UserID    event.UserID `json:"user_id"`
+	UserID    event.UserID `json:"user_id,omitempty"`
+	To        string       `json:"to,omitempty"` // the topic, or everyone
 	Topic     string       `json:"topic" example:"notifications"`
 	Partition int32        `json:"partition"`
 	Offset    int64        `json:"offset"`
@@ -39,9 +43,9 @@ const sendTimeout = 10 * time.Second
 // Send puts a notification on its way: 202 means that Kafka has acknowledged it.
 //
 //	@Summary		Send a notification
-//	@Description	Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.
+//	@Description	To user_id, user_ids (up to 10,000), a topic, or everyone; at deliver_at, until expires_at; with a collapse_key it replaces an unread one. Needs a service's API key; a signed-in person may send to themself. Answered once Kafka has acknowledged it: from then on it is not lost.
 //	@Tags			notifications
-//	@Param			body			body		event.Notification	true	"what to say, and to whom: user_id, or user_ids (up to 10,000)"
+//	@Param			body			body		event.Notification	true	"what to say, and to whom"
 //	@Param			Idempotency-Key	header		string				false	"the same key and content within 24 h gives the first answer again"
 //	@Success		202				{object}	Accepted			"with user_ids: {events: […]}"
 //	@Failure		400,401,403,404,422,503	{object}	Problem
@@ -69,22 +73,21 @@ func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) 
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	sender := "key:" + who.Service
-	if who.Service == "" {
-		sender = "user:" + string(who.UserID)
-		for _, u := range n.Recipients() {
-			if u != who.UserID {
-				return nil, problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
-			}
-		}
-	}
-	if err := a.requireUsers(ctx, n.Recipients()); err != nil {
+	if err := n.CheckTimes(time.Now()); err != nil {
 		return nil, err
 	}
-	if n.IdempotencyKey == "" {
-		return a.produce(ctx, n, sender)
+	if who.Service == "" && (n.Everyone || n.Topic != "" || slices.ContainsFunc(n.Recipients(), func(u event.UserID) bool { return u != who.UserID })) {
+		return nil, problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
 	}
-	return a.sendOnce(ctx, n, sender)
+	if n.Topic == "" {
+		if err := a.requireUsers(ctx, n.Recipients()); err != nil {
+			return nil, err
+		}
+	}
+	if n.IdempotencyKey == "" {
+		return a.produce(ctx, n, who.Sender())
+	}
+	return a.sendOnce(ctx, n, who.Sender())
 }
 
 // sendOnce answers a key that was seen before as the first time.
@@ -93,6 +96,9 @@ func (a *API) sendOnce(ctx context.Context, n *event.Notification, sender string
 	h.Write(n.ContentHash())
 	for _, u := range n.Recipients() {
 		fmt.Fprintf(h, "%d:%s", len(u), u)
+	}
+	if n.Everyone {
+		fmt.Fprint(h, "everyone")
 	}
 	given, err := a.Users.BeginSend(ctx, sender, n.IdempotencyKey, h.Sum(nil), time.Now())
 	if errors.Is(err, user.ErrKeyReused) {
@@ -143,39 +149,134 @@ func (a *API) requireUsers(ctx context.Context, users []event.UserID) error {
 	return p
 }
 
+// sendsAtOnce is how many records wait for Kafka together; each holds a copy of
+// what is said.
+const sendsAtOnce = 500
+
 // produce writes one record a recipient and waits for Kafka.
 func (a *API) produce(ctx context.Context, n *event.Notification, sender string) (any, error) {
 	users := n.Recipients()
-	recs, events := make([]kafka.Record, len(users)), make([]Accepted, len(users))
-	for i, u := range users {
-		one := *n
-		one.UserID, one.UserIDs = u, nil
-		value, err := json.Marshal(one)
-		if err != nil {
-			return nil, err
-		}
-		id := newEventID()
-		if n.IdempotencyKey != "" {
-			id = event.EventIDOf(sender, n.IdempotencyKey, u)
-		}
-		events[i].EventID = id
-		recs[i] = kafka.Record{Topic: kafka.Notifications, Key: []byte(u), Value: value, Headers: []kafka.Header{
-			{Key: "sender", Value: []byte(sender)}, {Key: "event_id", Value: []byte(id)}}}
+	if n.Everyone {
+		users = []event.UserID{everyone}
 	}
 	// Once begun, the produce is not undone by a client that goes away.
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), sendTimeout, fmt.Errorf("Kafka did not acknowledge within %v", sendTimeout))
 	defer cancel()
-	if err := a.Kafka.Produce(ctx, recs...); err != nil {
-		return nil, problem.Wrap(problem.Unavailable, "Kafka did not acknowledge it; send it again with the same Idempotency-Key.", err)
-	}
-	a.sent.Add(float64(len(recs)))
-	for i := range recs {
-		events[i].UserID, events[i].Topic, events[i].Partition, events[i].Offset = users[i], recs[i].Topic, recs[i].Partition, recs[i].Offset
+	events := make([]Accepted, 0, len(users))
+	for chunk := range slices.Chunk(users, sendsAtOnce) {
+		recs := make([]kafka.Record, len(chunk))
+		for i, u := range chunk {
+			rec, accepted, err := sendRecord(n, u, sender)
+			if err != nil {
+				return nil, err
+			}
+			recs[i], events = rec, append(events, accepted)
+		}
+		if err := a.Kafka.Produce(ctx, recs...); err != nil {
+			return nil, problem.Wrap(problem.Unavailable, "Kafka did not acknowledge it; send it again with the same Idempotency-Key.", err)
+		}
+		a.sent.Add(float64(len(recs)))
+		for i, e := 0, events[len(events)-len(recs):]; i < len(recs); i++ {
+			e[i].Topic, e[i].Partition, e[i].Offset = recs[i].Topic, recs[i].Partition, recs[i].Offset
+		}
 	}
 	if len(n.UserIDs) == 0 {
 		return events[0], nil
 	}
 	return AcceptedMany{events}, nil
+}
+
+// everyone is the key of a send to all.
+const everyone = "everyone"
+
+// sendRecord is the record of a send to one of its recipients.
+func sendRecord(n *event.Notification, to event.UserID, sender string) (kafka.Record, Accepted, error) {
+	one := *n
+	one.UserIDs = nil
+	accepted := Accepted{EventID: newEventID()}
+	key := string(to)
+	switch {
+	case n.Everyone:
+		accepted.To = everyone
+	case n.Topic != "":
+		key, accepted.To = n.Topic, n.Topic
+	default:
+		one.UserID, accepted.UserID = to, to
+	}
+	if n.IdempotencyKey != "" {
+		accepted.EventID = event.EventIDOf(sender, n.IdempotencyKey, to)
+	}
+	value, err := json.Marshal(one)
+	if err != nil {
+		return kafka.Record{}, accepted, err
+	}
+	return kafka.Record{Topic: kafka.Notifications, Key: []byte(key), Value: value, Headers: []kafka.Header{
+		{Key: "sender", Value: []byte(sender)}, {Key: "event_id", Value: []byte(accepted.EventID)}}}, accepted, nil
+}
+
+// cancelWait is how long a cancel waits for its send, which may have been
+// accepted and not yet been read from Kafka.
+const cancelWait = 3 * time.Second
+
+// CancelSend ends a scheduled send before it is due.
+//
+//	@Summary		Cancel a scheduled send
+//	@Description	Its sender can, until it is due. Cancelling again answers the same.
+//	@Tags			notifications
+//	@Param			event_id	path		string	true	"of the send"
+//	@Success		200			{object}	schedule.State
+//	@Failure		401,404,409	{object}	Problem
+//	@Security		apikey
+//	@Security		bearer
+//	@Router			/notifications/scheduled/{event_id} [delete]
+func (a *API) CancelSend(w http.ResponseWriter, r *http.Request) error {
+	sender, id := Who(r).Sender(), mux.Vars(r)["event_id"]
+	if !event.IsUUID(id) {
+		return problem.New(problem.NotFound, "No such scheduled send of yours.")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), cancelWait)
+	defer cancel()
+	var wait lifecycle.Backoff
+	wait.Min, wait.Max = 20*time.Millisecond, 200*time.Millisecond
+	for {
+		st, err := a.Schedule.Cancel(r.Context(), sender, id, time.Now())
+		switch {
+		case err == nil:
+			return encode(w, http.StatusOK, st)
+		case errors.Is(err, schedule.ErrTooLate):
+			return problem.New(problem.Conflict, "It is being delivered, or was.")
+		case !errors.Is(err, schedule.ErrUnknown):
+			return err
+		}
+		if wait.Wait(ctx) != nil {
+			return problem.New(problem.NotFound, "No such scheduled send of yours.")
+		}
+	}
+}
+
+// ScheduledSend shows how a scheduled send stands.
+//
+//	@Summary	How a scheduled send stands
+//	@Tags		notifications
+//	@Param		event_id	path		string	true	"of the send"
+//	@Success	200			{object}	schedule.State
+//	@Failure	401,404		{object}	Problem
+//	@Security	apikey
+//	@Security	bearer
+//	@Router		/notifications/scheduled/{event_id} [get]
+func (a *API) ScheduledSend(w http.ResponseWriter, r *http.Request) error {
+	id := mux.Vars(r)["event_id"]
+	if !event.IsUUID(id) {
+		return problem.New(problem.NotFound, "No such scheduled send of yours.")
+	}
+	st, err := a.Schedule.Get(r.Context(), Who(r).Sender(), id)
+	if errors.Is(err, schedule.ErrUnknown) {
+		return problem.New(problem.NotFound, "No such scheduled send of yours.")
+	}
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, st)
 }
 
 // newEventID is a random UUID (RFC 9562, version 4).

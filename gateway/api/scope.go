@@ -9,6 +9,7 @@ const (
 	Person               // somebody signed in
 	Sender               // a service, or somebody signed in
 	Streams              // as Public; credentials may stand in the query, origins are checked
+	Greeted              // as Streams, but a bad credential is nobody's: the handler says so
 )
 
 // Route is one line of a table of routes.

@@ -18,10 +18,11 @@ import (
 // Stream answers with a stream of server-sent events.
 //
 //	@Summary		Follow one's notifications (SSE)
-//	@Description	Events: ready, notification, tick, counts, resumed, gap, bye. Without signing in, ticks only.
+//	@Description	Events: ready, notification, message, tick, counts, resumed, gap, bye. Without signing in, ticks only.
 //	@Tags			stream
-//	@Param			topics			query	string	false	"comma list such as ticks:BTCUSDT,ticks:ETHUSDT"
+//	@Param			topics			query	string	false	"comma list such as news,room:friends,ticks:BTCUSDT"
 //	@Param			since			query	string	false	"a cursor: everything after it comes first"
+//	@Param			join			query	string	false	"comma list of rooms to follow and be seen in, such as friends"
 //	@Param			rate			query	int		false	"writes of ticks a second, 1 to 10"
 //	@Param			ticket			query	string	false	"from POST /stream/ticket"
 //	@Param			Last-Event-ID	header	string	false	"as since, which it wins over"
@@ -72,7 +73,7 @@ func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), e
 	st := &hub.Stream{UserID: who.UserID, Session: who.Session, Ends: who.Ends, Rate: hub.MaxRate}
 	var v event.Invalid
 	var err error
-	if st.Follows, err = hub.ParseTopics(strings.Split(q.Get("topics"), ",")); err != nil {
+	if st.Follows, st.Topics, err = hub.ParseTopics(strings.Split(q.Get("topics"), ",")); err != nil {
 		v.Add("topics", "topic", err.Error())
 	}
 	if s := q.Get("rate"); s != "" {
@@ -86,21 +87,31 @@ func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), e
 		return nil, nil, err
 	}
 	if who.UserID == "" {
-		if len(st.Follows) == 0 {
+		if len(st.Follows) == 0 || len(st.Topics) > 0 {
 			return nil, nil, problem.New(problem.Unauthorized, "Sign in, or follow ticks only.")
 		}
 		return st, func() (hub.Placing, error) { return hub.Placing{}, nil }, nil
 	}
+	present, err := a.present(r, who, q.Get("join"), st)
+	if err != nil {
+		return nil, nil, err
+	}
+	st.Presence = present
 	cursor := r.Header.Get("Last-Event-ID")
 	if cursor == "" {
 		cursor = q.Get("since")
 	}
-	return st, func() (hub.Placing, error) { return a.place(r.Context(), who, cursor) }, nil
+	return st, func() (hub.Placing, error) { return a.place(r.Context(), who, cursor, st.Topics) }, nil
 }
 
-// place reads where the inbox stands. It is called after the hub has begun to
-// note what arrives, so nothing falls between.
-func (a *API) place(ctx context.Context, who Principal, cursor string) (hub.Placing, error) {
+// PlaceNow begins a stream with what comes from now on.
+func (a *API) PlaceNow(ctx context.Context, who Principal) (hub.Placing, error) {
+	return a.place(ctx, who, "", nil)
+}
+
+// place reads where the inbox and the topics stand. It is called after the hub
+// has begun to note what arrives, so nothing falls between.
+func (a *API) place(ctx context.Context, who Principal, cursor string, topics []string) (hub.Placing, error) {
 	head, found, err := a.heads.get(ctx, who.UserID)
 	switch {
 	case err != nil:
@@ -112,7 +123,23 @@ func (a *API) place(ctx context.Context, who Principal, cursor string) (hub.Plac
 	if p.Reconnect {
 		p.CutReason = a.cuts.take(who.UserID, who.Session)
 	}
-	return p, nil
+	return p, a.placeTopics(ctx, &p, cursor, topics)
+}
+
+// placeTopics adds to p where topics begin. One that nobody has written to yet
+// stands at 0.
+func (a *API) placeTopics(ctx context.Context, p *hub.Placing, cursor string, topics []string) error {
+	for _, topic := range topics {
+		head, found, err := a.heads.get(ctx, event.TopicOwner(topic))
+		if err != nil {
+			return problem.Wrap(problem.Unavailable, "A topic could not be read.", err)
+		}
+		if name, ok := event.TopicOwner(topic).Room(); ok && !found {
+			return noRoom("topics", name)
+		}
+		p.PlaceTopic(topic, cursor, head.LastID, head.PrunedTo)
+	}
+	return nil
 }
 
 // commands does what clients ask for on a socket.
@@ -145,6 +172,14 @@ func (c commands) Renew(ctx context.Context, uid event.UserID, text string) (tim
 		err = errOtherUser
 	}
 	return p.Ends, err
+}
+
+// PlaceTopics is part of ws.Commands.
+func (c commands) PlaceTopics(ctx context.Context, cursor string, topics []string) (hub.Placing, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var p hub.Placing
+	return p, c.a.placeTopics(ctx, &p, cursor, topics)
 }
 
 // Problem is the form of every refusal, for Swagger.

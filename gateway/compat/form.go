@@ -81,6 +81,9 @@ func (f fields) text(name string) string {
 	return string(f[name])
 }
 
+// isText says whether a member is a string.
+func (f fields) isText(name string) bool { return len(f[name]) > 0 && f[name][0] == '"' }
+
 // answer writes JSON.
 func answer(w http.ResponseWriter, status int, v any) error {
 	b, err := json.Marshal(v)

@@ -41,7 +41,8 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},
 		{Method: "GET", Path: "/ws/notifications/{user_id}", Scope: api.Streams, Handler: c.socket},
 
-		// E: the accounts of the chat's clients
+		// E: the chat and its clients' accounts
+		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
 		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},
 		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},

@@ -18,6 +18,10 @@ func (s *taker) Send(e *Event) bool {
 	s.taken += int64(len(e.Encoded(SSE, encodeForBench)))
 	return true
 }
+func (s *taker) SendAt(e *Event, cursor string) bool {
+	s.taken += int64(len(cursor))
+	return s.Send(e)
+}
 func (s *taker) Busy() bool                { return false }
 func (s *taker) CaughtUp(int) bool         { return true }
 func (s *taker) Bye(string, time.Duration) {}
@@ -36,7 +40,7 @@ func BenchmarkDeliverUnicast(b *testing.B) {
 	b.ResetTimer()
 	n := 0
 	for b.Loop() {
-		if h.Deliver(names[n%users], int64(n/users)+1, payload) != 1 {
+		if h.Deliver(names[n%users], Stored{ID: int64(n/users) + 1, Data: payload}) != 1 {
 			b.Fatal("nobody got it")
 		}
 		n++
@@ -56,7 +60,7 @@ func BenchmarkDeliverBroadcast(b *testing.B) {
 	id := int64(0)
 	for b.Loop() {
 		id++
-		if h.Deliver("ann", id, payload) != streams {
+		if h.Deliver("ann", Stored{ID: id, Data: payload}) != streams {
 			b.Fatal("somebody did not get it")
 		}
 	}
@@ -69,7 +73,7 @@ func BenchmarkDeliverNobody(b *testing.B) {
 	payload := make([]byte, 300)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.Deliver("nobody", 1, payload)
+		h.Deliver("nobody", Stored{ID: 1, Data: payload})
 	}
 }
 

@@ -18,18 +18,18 @@ const catchUpWorkers = 4
 type catcher struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
-	queue   []*Subscriber
+	queue   []*member
 	stopped bool
 }
 
-func (c *catcher) push(s *Subscriber) {
+func (c *catcher) push(m *member) {
 	c.mu.Lock()
-	c.queue = append(c.queue, s)
+	c.queue = append(c.queue, m)
 	c.mu.Unlock()
 	c.cond.Signal()
 }
 
-func (c *catcher) pop() *Subscriber {
+func (c *catcher) pop() *member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.queue) == 0 && !c.stopped {
@@ -38,10 +38,10 @@ func (c *catcher) pop() *Subscriber {
 	if c.stopped {
 		return nil
 	}
-	s := c.queue[0]
+	m := c.queue[0]
 	c.queue[0] = nil
 	c.queue = c.queue[1:]
-	return s
+	return m
 }
 
 func (c *catcher) stop() {
@@ -56,11 +56,11 @@ func (c *catcher) stop() {
 func (h *Hub) CatchUp(ctx context.Context) error {
 	defer context.AfterFunc(ctx, h.catch.stop)()
 	for {
-		s := h.catch.pop()
-		if s == nil {
+		m := h.catch.pop()
+		if m == nil {
 			return nil
 		}
-		if err := h.advance(ctx, s); err != nil && ctx.Err() == nil {
+		if err := h.advance(ctx, m); err != nil && ctx.Err() == nil {
 			// The inbox cannot be read. The stream waits behind the others; a
 			// notification is late then, and never lost.
 			t := time.NewTimer(200 * time.Millisecond)
@@ -69,7 +69,7 @@ func (h *Hub) CatchUp(ctx context.Context) error {
 			case <-ctx.Done():
 				t.Stop()
 			}
-			h.catch.push(s)
+			h.catch.push(m)
 		}
 	}
 }
@@ -78,44 +78,44 @@ func (h *Hub) CatchUp(ctx context.Context) error {
 func (h *Hub) Workers() int { return catchUpWorkers }
 
 // advance reads one page for a stream and sends it.
-func (h *Hub) advance(ctx context.Context, s *Subscriber) error {
-	sh := h.shard(s.user)
+func (h *Hub) advance(ctx context.Context, m *member) error {
+	sh := h.shard(m.owner)
 	sh.mu.Lock()
-	a := sh.users[s.user]
-	if s.gone || a == nil || s.state != behind {
+	a := sh.users[m.owner]
+	if m.gone || a == nil || m.state != behind {
 		sh.mu.Unlock()
 		return nil
 	}
-	after, known := s.last, a.highest
+	after, known := m.last, a.highest
 	sh.mu.Unlock()
 
-	events, err := h.source.After(ctx, s.user, after, page)
+	events, err := h.source.After(ctx, m.owner, after, page)
 	if err != nil {
 		return err
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s.gone {
+	if m.gone {
 		return nil
 	}
 	for _, ev := range events {
-		if !s.sink.Send(ev) {
-			s.state = stalled
+		if !m.send(ev) {
+			m.state = stalled
 			return nil
 		}
-		s.last = ev.ID
-		s.replayed++
+		m.last = ev.ID
+		m.replayed++
 		h.delivered.Add(1)
 	}
 	if len(events) < page {
 		// Everything up to `known` was committed before the read: what was not
 		// among it is deleted, and no longer waited for.
-		s.last = max(s.last, known)
+		m.last = max(m.last, known)
 	}
-	if s.last >= a.highest {
-		s.becomeLive(a)
+	if m.last >= a.highest {
+		m.becomeLive(a)
 		return nil
 	}
-	s.fallBehind()
+	m.fallBehind()
 	return nil
 }

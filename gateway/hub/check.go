@@ -26,8 +26,8 @@ func (h *Hub) Check(ctx context.Context) error {
 		sh := &h.shards[i]
 		sh.mu.Lock()
 		for user, a := range sh.users {
-			for _, s := range a.subs {
-				if s.session != "" {
+			for _, m := range a.subs {
+				if s := m.stream; s.session != "" && m == &s.inbox {
 					sessions[s.session] = user
 				}
 			}
@@ -88,10 +88,10 @@ func (h *Hub) reconcile(sh *shard, user event.UserID, head Head, counts bool) {
 		return
 	}
 	a.highest = max(a.highest, head.Last)
-	for _, s := range a.subs {
-		if s.state == live && s.last < a.highest {
+	for _, m := range a.subs {
+		if m.state == live && m.last < a.highest {
 			h.holes.Add(1)
-			s.fallBehind()
+			m.fallBehind()
 		}
 	}
 	if counts && head.Counts.Version > a.counts.Version {
@@ -126,9 +126,10 @@ func (h *Hub) sendCounts(a *audience, now time.Time) {
 	a.countsDue, a.countsSent = false, now
 	data, _ := json.Marshal(a.counts) // three numbers
 	ev := &Event{Type: CountsType, Data: data}
-	for _, s := range a.subs {
+	for _, m := range a.subs {
+		s := m.stream
 		// One that is behind, or refuses, is told when it has caught up.
-		if s.state == live && s.counts < a.counts.Version && s.sink.Send(ev) {
+		if m.state == live && s.counts < a.counts.Version && s.sink.Send(ev) {
 			s.counts = a.counts.Version
 		}
 	}

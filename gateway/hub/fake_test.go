@@ -72,7 +72,8 @@ func (s *inboxes) After(_ context.Context, user event.UserID, after int64, limit
 	var out []*Event
 	for id := after + 1; id <= s.last[user] && len(out) < limit; id++ {
 		if !s.missing[user][id] {
-			out = append(out, &Event{Type: Notification, ID: id, Data: data(user, id)})
+			d := Stored{ID: id, Data: data(user, id)}
+			out = append(out, d.Event(user))
 		}
 	}
 	return out, nil
@@ -120,6 +121,7 @@ type reader struct {
 	refused  bool
 	busy     bool
 	events   []*Event
+	cursors  []string
 	caughtUp []int
 	byes     []string
 	retries  []time.Duration
@@ -138,6 +140,17 @@ func (r *reader) Send(e *Event) bool {
 		r.room--
 	}
 	r.events = append(r.events, e)
+	return true
+}
+
+// SendAt notes the cursor with the event.
+func (r *reader) SendAt(e *Event, cursor string) bool {
+	if !r.Send(e) {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursors = append(r.cursors, cursor)
 	return true
 }
 

@@ -1,9 +1,11 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +20,23 @@ type Stream struct {
 	Session string
 	Ends    time.Time // when its token ends; zero: never
 	Follows []string  // symbols
+	Topics  []string  // durable topics
 	Rate    int       // writes of ticks a second
 	Place   Placing
+	// Presence is the stream's part in chat rooms; nil: it has none.
+	Presence Presence
+}
+
+// Presence is a stream's part in chat rooms, besides following what is said
+// there.
+type Presence interface {
+	// Begin joins the rooms that the request named. bye is how to end the stream
+	// when it can no longer be said to be there.
+	Begin(ctx context.Context, bye func(reason string))
+	Join(ctx context.Context, room string) error
+	Part(ctx context.Context, room string) error
+	// End is called once, when the connection has ended. It does not block.
+	End()
 }
 
 // Placing is where a stream begins.
@@ -34,6 +51,26 @@ type Placing struct {
 	GapFrom   string
 	// CutReason says why the reader's last connection was cut, if it was.
 	CutReason string
+	Topics    []TopicPlace
+	TopicGaps []TopicGap
+}
+
+// TopicGap says why what a reader asked for of a topic could not be honoured.
+type TopicGap struct {
+	Topic, Reason string
+	From          int64
+}
+
+// Cursor is the text of where the stream begins.
+func (p *Placing) Cursor() string {
+	c := event.Cursor{Inbox: p.From}
+	if len(p.Topics) > 0 {
+		c.Topics = make(map[string]int64, len(p.Topics))
+	}
+	for _, t := range p.Topics {
+		c.Topics[t.Topic] = t.Has
+	}
+	return c.String()
 }
 
 // Reasons of a gap.
@@ -65,6 +102,29 @@ func Place(cursor string, head Head, prunedTo int64) Placing {
 	return p
 }
 
+// PlaceTopic decides where the stream begins in a durable topic, which stands at
+// last and has been pruned up to prunedTo. A reader whose cursor does not know
+// the topic gets what comes from now on; cursor 0 is the beginning of all.
+func (p *Placing) PlaceTopic(topic, cursor string, last, prunedTo int64) {
+	at := TopicPlace{Topic: topic, Has: last, Last: last}
+	if c, err := event.ParseCursor(cursor); err == nil {
+		has, known := c.Topics[topic]
+		if cursor == "0" {
+			has, known = prunedTo, true
+		}
+		switch {
+		case !known:
+		case has > last:
+			p.TopicGaps = append(p.TopicGaps, TopicGap{topic, GapAhead, has})
+		case has < prunedTo:
+			p.TopicGaps = append(p.TopicGaps, TopicGap{topic, GapPruned, has})
+		default:
+			at.Has = has
+		}
+	}
+	p.Topics = append(p.Topics, at)
+}
+
 // Opening is what a stream begins with: ready, and gap if there is one.
 func (st *Stream) Opening(now time.Time) []*Event {
 	p := &st.Place
@@ -73,13 +133,25 @@ func (st *Stream) Opening(now time.Time) []*Event {
 	if st.UserID != "" {
 		body["user_id"], body["session"], body["last_id"] = st.UserID, st.Session, p.Head.Last
 		body["counts"] = p.Head.Counts
-		ready.Cursor = strconv.FormatInt(p.From, 10)
+		ready.Cursor = p.Cursor()
+	}
+	if len(st.Topics) > 0 {
+		body["topics"] = st.Topics
 	}
 	ready.Data = mustJSON(body)
-	if p.GapReason == "" {
-		return []*Event{ready}
+	out := []*Event{ready}
+	if p.GapReason != "" {
+		out = append(out, &Event{Type: Gap, Data: mustJSON(map[string]any{"from": p.GapFrom, "reason": p.GapReason})})
 	}
-	return []*Event{ready, {Type: Gap, Data: mustJSON(map[string]any{"from": p.GapFrom, "reason": p.GapReason})}}
+	for _, g := range p.TopicGaps {
+		out = append(out, g.Event())
+	}
+	return out
+}
+
+// Event tells of the gap.
+func (g TopicGap) Event() *Event {
+	return &Event{Type: Gap, Data: mustJSON(map[string]any{"from": strconv.FormatInt(g.From, 10), "reason": g.Reason, "topic": g.Topic})}
 }
 
 // Resumed is what a reader that came back is told when it has everything, nil
@@ -88,7 +160,7 @@ func (p *Placing) Resumed(replayed int) *Event {
 	if !p.Reconnect || p.GapReason != "" {
 		return nil
 	}
-	body := map[string]any{"from": strconv.FormatInt(p.From, 10), "replayed": replayed}
+	body := map[string]any{"from": p.Cursor(), "replayed": replayed}
 	if p.CutReason != "" {
 		body["reason"] = p.CutReason
 	}
@@ -101,6 +173,7 @@ const (
 	LoggedOut    = "logged_out"
 	DrainingNow  = "draining"
 	TooSlow      = "slow"
+	PresenceLost = "presence_lost" // others may have seen its reader part
 )
 
 // ByeEvent is what a stream is told before it is ended.
@@ -116,35 +189,41 @@ func mustJSON(v any) []byte {
 	return b
 }
 
+// MaxTopics is how many durable topics one stream may follow: its cursor goes
+// with every event.
+const MaxTopics = 100
+
 // Errors of ParseTopics.
 var (
-	ErrTopicName        = errors.New("must be names such as ticks:BTCUSDT, separated by commas")
-	ErrTopicUnsupported = errors.New("only ticks:SYMBOL can be followed in this version")
-	ErrTopicCount       = errors.New("at most " + strconv.Itoa(MaxFollowed) + " topics can be followed by one stream")
+	ErrTopicName  = errors.New("must be names such as news, room:friends or ticks:BTCUSDT")
+	ErrTopicCount = errors.New("at most " + strconv.Itoa(MaxFollowed) + " symbols and " + strconv.Itoa(MaxTopics) + " topics can be followed by one stream")
 )
 
-// ParseTopics reads the names of topics to follow, and returns the symbols.
-func ParseTopics(names []string) ([]string, error) {
-	var symbols []string
+// ParseTopics reads the names of topics to follow, and returns symbols and
+// durable topics, each once.
+func ParseTopics(names []string) (symbols, topics []string, err error) {
 	for _, name := range names {
-		if name == "" {
-			continue
-		}
-		symbol, ok := strings.CutPrefix(name, "ticks:")
-		if !ok {
-			return nil, ErrTopicUnsupported
-		}
 		var v event.Invalid
-		v.CheckSymbol("topics", symbol)
-		if v.Err() != nil {
-			return nil, ErrTopicName
+		symbol, ticks := strings.CutPrefix(name, event.TicksPrefix)
+		switch {
+		case name == "":
+		case ticks:
+			if v.CheckSymbol("topics", symbol); !slices.Contains(symbols, symbol) {
+				symbols = append(symbols, symbol)
+			}
+		default:
+			if v.CheckDurableTopic("topics", name); !slices.Contains(topics, name) {
+				topics = append(topics, name)
+			}
 		}
-		symbols = append(symbols, symbol)
+		if v.Err() != nil {
+			return nil, nil, ErrTopicName
+		}
 	}
-	if len(symbols) > MaxFollowed {
-		return nil, ErrTopicCount
+	if len(symbols) > MaxFollowed || len(topics) > MaxTopics {
+		return nil, nil, ErrTopicCount
 	}
-	return symbols, nil
+	return symbols, topics, nil
 }
 
 // ByeAll ends every stream, telling each to come back after a time of its own
@@ -158,7 +237,11 @@ func (h *Hub) ByeAll(reason string, spread time.Duration) int {
 		sh := &h.shards[i]
 		sh.mu.Lock()
 		for _, a := range sh.users {
-			for _, s := range a.subs {
+			for _, m := range a.subs {
+				s := m.stream
+				if m != &s.inbox {
+					continue
+				}
 				count++
 				if bye := s.farewell(reason, retry()); bye != nil {
 					byes = append(byes, bye)

@@ -3,7 +3,6 @@ package hub
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -198,25 +197,36 @@ func TestNewest(t *testing.T) {
 // Topics are read from a list; what cannot be followed is named.
 func TestParseTopics(t *testing.T) {
 	t.Parallel()
-	many := strings.Split(strings.TrimSuffix(strings.Repeat("ticks:A,", MaxFollowed+1), ","), ",")
+	var many, many2, names []string
+	for i := range MaxFollowed + 1 {
+		many, many2 = append(many, fmt.Sprint("ticks:A", i)), append(many2, fmt.Sprint("A", i))
+	}
+	for i := range MaxTopics + 1 {
+		names = append(names, fmt.Sprint("topic", i))
+	}
 	for _, c := range []struct {
-		in   []string
-		want []string
-		err  error
+		in      []string
+		symbols []string
+		topics  []string
+		err     error
 	}{
-		{nil, nil, nil},
-		{[]string{""}, nil, nil},
-		{[]string{"ticks:BTCUSDT", "", "ticks:a.b:c/d"}, []string{"BTCUSDT", "a.b:c/d"}, nil},
-		{[]string{"ticks:"}, nil, ErrTopicName},
-		{[]string{"ticks:A B"}, nil, ErrTopicName},
-		{[]string{"news"}, nil, ErrTopicUnsupported},
-		{[]string{"room:x"}, nil, ErrTopicUnsupported},
-		{many, nil, ErrTopicCount},
-		{many[:MaxFollowed], slices.Repeat([]string{"A"}, MaxFollowed), nil},
+		{nil, nil, nil, nil},
+		{[]string{""}, nil, nil, nil},
+		{[]string{"ticks:BTCUSDT", "", "ticks:a.b:c/d", "ticks:BTCUSDT"}, []string{"BTCUSDT", "a.b:c/d"}, nil, nil},
+		{[]string{"ticks:"}, nil, nil, ErrTopicName},
+		{[]string{"ticks:A B"}, nil, nil, ErrTopicName},
+		{[]string{"news", "room:Friends-1", "news"}, nil, []string{"news", "room:Friends-1"}, nil},
+		{[]string{"News"}, nil, nil, ErrTopicName},
+		{[]string{"room:1x"}, nil, nil, ErrTopicName},
+		{[]string{"topic:x"}, nil, nil, ErrTopicName},
+		{many, nil, nil, ErrTopicCount},
+		{many[:MaxFollowed], many2[:MaxFollowed], nil, nil},
+		{names[:MaxTopics], nil, names[:MaxTopics], nil},
+		{names, nil, nil, ErrTopicCount},
 	} {
-		got, err := ParseTopics(c.in)
-		if !slices.Equal(got, c.want) || err != c.err {
-			t.Errorf("%.40q: %v, %v; want %v, %v", c.in, got, err, c.want, c.err)
+		symbols, topics, err := ParseTopics(c.in)
+		if !slices.Equal(symbols, c.symbols) || !slices.Equal(topics, c.topics) || err != c.err {
+			t.Errorf("%.40q: %v, %v, %v; want %v, %v, %v", c.in, symbols, topics, err, c.symbols, c.topics, c.err)
 		}
 	}
 }

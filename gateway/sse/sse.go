@@ -43,6 +43,16 @@ func encode(e *hub.Event) []byte {
 	return append(b, "\n\n"...)
 }
 
+// encodeBody is an event without its id.
+func encodeBody(e *hub.Event) []byte {
+	b := make([]byte, 0, len(e.Type)+len(e.Data)+24)
+	b = append(b, "event: "...)
+	b = append(b, e.Type...)
+	b = append(b, "\ndata: "...)
+	b = append(b, e.Data...)
+	return append(b, "\n\n"...)
+}
+
 // Server serves streams.
 type Server struct {
 	Hub  *hub.Hub
@@ -69,6 +79,17 @@ type conn struct {
 // Send is part of hub.Sink.
 func (c *conn) Send(e *hub.Event) bool { return c.wire.Write(e.Encoded(hub.SSE, encode)) }
 
+// SendAt is part of hub.Sink. The fields of an event may come in any order
+// (section 9.2.6), so what all streams share follows the id that they do not.
+func (c *conn) SendAt(e *hub.Event, cursor string) bool {
+	body := e.Encoded(hub.SSEBody, encodeBody)
+	b := make([]byte, 0, len("id: \n")+len(cursor)+len(body))
+	b = append(b, "id: "...)
+	b = append(b, cursor...)
+	b = append(b, '\n')
+	return c.wire.Write(append(b, body...))
+}
+
 // busyBytes waiting mean that the socket lags by more than a round of ticks.
 const busyBytes = 16 << 10
 
@@ -94,7 +115,7 @@ func (c *conn) Bye(reason string, retry time.Duration) {
 // once; for HTTP/2 it returns when the stream has ended.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error)) error {
 	c := &conn{server: s, stream: st}
-	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
+	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c, st.Topics...)
 	var err error
 	if st.Place, err = begin(); err != nil {
 		c.sub.Unsubscribe()
@@ -110,10 +131,12 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 			return err
 		}
 		c.run()
+		c.present(r.Context())
 		return nil
 	}
 	c.wire = s.Pool.NewPumped(heartbeat)
 	c.run()
+	c.present(r.Context())
 	w.WriteHeader(http.StatusOK)
 	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w))
 	return nil
@@ -168,14 +191,28 @@ func (c *conn) run() {
 	for _, e := range st.Opening(time.Now()) {
 		c.Send(e)
 	}
-	c.sub.Start(st.Place.From, st.Place.Head)
+	c.sub.Start(st.Place.From, st.Place.Head, st.Place.Topics...)
 	if len(st.Follows) > 0 {
 		c.sub.Follow(st.Follows, st.Rate)
 	}
 }
 
+// comeBack is when a stream that was ended for the server's own reasons may
+// come back.
+const comeBack = time.Second
+
+// present joins the rooms that the request named.
+func (c *conn) present(ctx context.Context) {
+	if p := c.stream.Presence; p != nil {
+		p.Begin(ctx, func(reason string) { c.Bye(reason, comeBack) })
+	}
+}
+
 func (c *conn) ended(reason error) {
 	c.sub.Unsubscribe()
+	if c.stream.Presence != nil {
+		c.stream.Presence.End()
+	}
 	if errors.Is(reason, wire.ErrStalled) {
 		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
 	}

@@ -82,6 +82,20 @@ func (w *world) Renew(_ context.Context, user event.UserID, token string) (time.
 	return time.Now().Add(time.Hour), nil
 }
 
+// PlaceTopics is ws.Commands: every topic stands at 0.
+func (w *world) PlaceTopics(_ context.Context, cursor string, topics []string) (hub.Placing, error) {
+	w.cmdMu.Lock()
+	defer w.cmdMu.Unlock()
+	var p hub.Placing
+	if w.away {
+		return p, errors.New("away")
+	}
+	for _, topic := range topics {
+		p.PlaceTopic(topic, cursor, 0, 0)
+	}
+	return p, nil
+}
+
 func newWorld(t testing.TB, cfg wire.Config) *world {
 	t.Helper()
 	w := &world{t: t}

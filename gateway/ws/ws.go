@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"crier/gateway/hub"
 	"crier/gateway/wire"
 	"crier/internal/event"
+	"crier/internal/problem"
 )
 
 // Protocol is the subprotocol.
@@ -43,6 +46,13 @@ type Dialect struct {
 	Subprotocol string // "": none is offered
 	// EncodeFunc is an event's message; nil: the event does not exist in it.
 	EncodeFunc func(*hub.Event) []byte
+	// PersonalFunc, if not nil, is asked first: an event that looks otherwise to
+	// its own author is not encoded once for all. false: it does not.
+	PersonalFunc func(*hub.Event) ([]byte, bool)
+	// OpenedFunc is called when the connection can be written to and nothing was
+	// read, EndedFunc once when it has ended.
+	OpenedFunc func(Session)
+	EndedFunc  func()
 	// CommandFunc does what one message of the client asks for. Whatever it is,
 	// the connection stays.
 	CommandFunc func(ctx context.Context, s Session, text []byte)
@@ -56,6 +66,12 @@ type Session interface {
 	Reply(payload []byte)
 	// Read marks notifications of the connection's user read.
 	Read(ctx context.Context, ids []int64) error
+	// Follow brings what is said in a durable topic behind a place; Unfollow ends
+	// that.
+	Follow(topic string, place int64)
+	Unfollow(topic string)
+	// Close ends the connection.
+	Close(reason string)
 }
 
 // CrierV1 is the dialect of Protocol.
@@ -74,18 +90,20 @@ var pingFrame = ws.MustCompileFrame(ws.NewPingFrame(nil))
 
 // encode is an event as a message of crier.v1.
 func encode(e *hub.Event) []byte {
-	b := make([]byte, 0, len(e.Data)+80)
+	if e.ID > 0 {
+		return encodeAt(e, strconv.FormatInt(e.ID, 10))
+	}
+	return encodeAt(e, e.Cursor)
+}
+
+func encodeAt(e *hub.Event, cursor string) []byte {
+	b := make([]byte, 0, len(e.Data)+len(cursor)+80)
 	b = append(b, `{"type":"`...)
 	b = append(b, e.Type...)
 	b = append(b, '"')
-	switch {
-	case e.ID > 0:
+	if cursor != "" {
 		b = append(b, `,"id":"`...)
-		b = strconv.AppendInt(b, e.ID, 10)
-		b = append(b, '"')
-	case e.Cursor != "":
-		b = append(b, `,"id":"`...)
-		b = append(b, e.Cursor...) // digits, names and = ; only
+		b = append(b, cursor...) // digits, names and ; = : only
 		b = append(b, '"')
 	}
 	b = append(b, `,"data":`...)
@@ -106,6 +124,9 @@ type Commands interface {
 	Read(ctx context.Context, user event.UserID, ids []int64) error
 	// Renew checks a newer token of the same user, and says when it ends.
 	Renew(ctx context.Context, user event.UserID, token string) (ends time.Time, err error)
+	// PlaceTopics decides where topics begin that the stream has begun to follow;
+	// cursor is what its reader says it has.
+	PlaceTopics(ctx context.Context, cursor string, topics []string) (hub.Placing, error)
 }
 
 // Server serves streams.
@@ -129,6 +150,11 @@ type conn struct {
 
 // Send is part of hub.Sink.
 func (c *conn) Send(e *hub.Event) bool {
+	if c.speaks.PersonalFunc != nil {
+		if message, own := c.speaks.PersonalFunc(e); own {
+			return len(message) == 0 || c.wire.Write(textFrame(message))
+		}
+	}
 	frame := e.Encoded(c.speaks.Slot, func(e *hub.Event) []byte {
 		message := c.speaks.EncodeFunc(e)
 		if message == nil {
@@ -139,8 +165,29 @@ func (c *conn) Send(e *hub.Event) bool {
 	return len(frame) == 0 || c.wire.Write(frame)
 }
 
+// SendAt is part of hub.Sink.
+func (c *conn) SendAt(e *hub.Event, cursor string) bool {
+	if c.speaks.Slot != hub.WebSocket {
+		return c.Send(e) // an older protocol has no cursors
+	}
+	return c.wire.Write(textFrame(encodeAt(e, cursor)))
+}
+
 // Reply is part of Session.
 func (c *conn) Reply(payload []byte) { c.wire.Write(textFrame(payload)) }
+
+// Follow is part of Session.
+func (c *conn) Follow(topic string, place int64) {
+	if c.sub.FollowTopic(topic) {
+		c.sub.StartTopic(hub.TopicPlace{Topic: topic, Has: place, Last: place})
+	}
+}
+
+// Unfollow is part of Session.
+func (c *conn) Unfollow(topic string) { c.sub.UnfollowTopic(topic) }
+
+// Close is part of Session.
+func (c *conn) Close(reason string) { c.Bye(reason, 0) }
 
 // Read is part of Session.
 func (c *conn) Read(ctx context.Context, ids []int64) error {
@@ -182,7 +229,7 @@ func (c *conn) close(code ws.StatusCode, reason string) {
 // The request's origin was checked before.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error), d *Dialect) error {
 	c := &conn{server: s, stream: st, speaks: d, follow: make(map[string]bool), rate: st.Rate}
-	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c)
+	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c, st.Topics...)
 	var err error
 	if st.Place, err = begin(); err != nil {
 		c.sub.Unsubscribe()
@@ -213,17 +260,54 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 	for _, e := range st.Opening(time.Now()) {
 		c.Send(e)
 	}
-	c.sub.Start(st.Place.From, st.Place.Head)
+	c.sub.Start(st.Place.From, st.Place.Head, st.Place.Topics...)
 	for _, symbol := range st.Follows {
 		c.follow[symbol] = true
 	}
 	c.followAll()
+	if d.OpenedFunc != nil {
+		d.OpenedFunc(c)
+	}
+	if st.Presence != nil {
+		st.Presence.Begin(r.Context(), func(reason string) { c.Bye(reason, comeBack) })
+	}
 	close(ready)
 	return nil
 }
 
+// comeBack is when a stream that was ended for the server's own reasons may
+// come back.
+const comeBack = time.Second
+
+// Refuse upgrades a request, says one thing and closes.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, payload []byte) {
+	socket, _, _, err := ws.HTTPUpgrader{}.Upgrade(r, w)
+	if err != nil {
+		return // the upgrader has answered 4xx itself
+	}
+	_ = socket.SetDeadline(time.Time{})
+	// The reader's close is waited for: closing first could take what was said
+	// away from it (RFC 6455 section 7.1.1).
+	c := &conn{server: s, stream: &hub.Stream{}}
+	c.wire = s.Pool.Adopt(socket, pingFrame, func(_ context.Context, n net.Conn) error {
+		_, err := io.Copy(io.Discard, n)
+		return err
+	})
+	c.Reply(payload)
+	var buf bytes.Buffer
+	_ = ws.WriteFrame(&buf, ws.NewCloseFrame(ws.NewCloseFrameBody(CloseNormal, ""))) // into memory
+	c.wire.Write(buf.Bytes())
+	c.wire.Close(errors.New("refused"))
+}
+
 func (c *conn) ended(reason error) {
 	c.sub.Unsubscribe()
+	if c.speaks.EndedFunc != nil {
+		c.speaks.EndedFunc()
+	}
+	if c.stream.Presence != nil {
+		c.stream.Presence.End()
+	}
 	if errors.Is(reason, wire.ErrStalled) {
 		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
 	}
@@ -313,6 +397,8 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	var m struct {
 		Type   string   `json:"type"`
 		Topics []string `json:"topics"`
+		Since  string   `json:"since"`
+		Room   string   `json:"room"`
 		IDs    []int64  `json:"ids"`
 		Token  string   `json:"token"`
 	}
@@ -329,7 +415,9 @@ func (c *conn) command(ctx context.Context, text []byte) {
 	case "ping":
 		c.Reply([]byte(`{"type":"pong"}`))
 	case "subscribe", "unsubscribe":
-		c.subscribe(m.Topics, m.Type == "subscribe")
+		c.subscribe(ctx, m.Topics, m.Since, m.Type == "subscribe")
+	case "join", "part":
+		c.join(ctx, m.Room, m.Type == "join")
 	case "read":
 		if c.stream.UserID == "" || len(m.IDs) == 0 || len(m.IDs) > 1000 {
 			c.complain("invalid_input", "ids: 1 to 1000 ids of one's own notifications are required")
@@ -345,30 +433,95 @@ func (c *conn) command(ctx context.Context, text []byte) {
 		c.wire.EndAt(ends)
 		c.Reply([]byte(`{"type":"authenticated"}`))
 	default:
-		c.complain("unknown_type", fmt.Sprintf("type: %.50q is not subscribe, unsubscribe, read, ping or auth", m.Type))
+		c.complain("unknown_type", fmt.Sprintf("type: %.50q is not subscribe, unsubscribe, join, part, read, ping or auth", m.Type))
 	}
 }
 
-func (c *conn) subscribe(topics []string, on bool) {
-	symbols, err := hub.ParseTopics(topics)
+// subscribe changes what the stream follows: all that is asked for, or nothing.
+func (c *conn) subscribe(ctx context.Context, names []string, since string, on bool) {
+	symbols, topics, err := hub.ParseTopics(names)
 	if err != nil {
 		c.complain("invalid_input", "topics: "+err.Error())
 		return
 	}
+	follow := maps.Clone(c.follow)
 	for _, s := range symbols {
 		if on {
-			c.follow[s] = true
+			follow[s] = true
 		} else {
-			delete(c.follow, s)
+			delete(follow, s)
 		}
 	}
-	if len(c.follow) > hub.MaxFollowed {
-		for _, s := range symbols {
-			delete(c.follow, s)
-		}
+	switch {
+	case len(follow) > hub.MaxFollowed || on && len(topics)+len(c.sub.Topics()) > hub.MaxTopics:
 		c.complain("limit_reached", hub.ErrTopicCount.Error())
+		return
+	case on && len(topics) > 0 && c.stream.UserID == "":
+		c.complain("unauthorized", "topics: sign in to follow more than ticks")
+		return
 	}
+	c.follow = follow
 	c.followAll()
+	if len(topics) == 0 {
+		return
+	}
+	if on {
+		c.followTopics(ctx, topics, since)
+	} else {
+		for _, t := range topics {
+			c.sub.UnfollowTopic(t)
+		}
+	}
+	answer := map[bool]string{true: "subscribed", false: "unsubscribed"}[on]
+	b, _ := json.Marshal(map[string]any{"type": answer, "topics": c.sub.Topics(), "id": c.sub.Cursor()}) // strings encode
+	c.Reply(b)
+}
+
+// join makes the stream's reader seen in a room, or seen to part.
+func (c *conn) join(ctx context.Context, room string, on bool) {
+	var v event.Invalid
+	v.CheckRoom("room", room)
+	p := c.stream.Presence
+	switch {
+	case v.Err() != nil:
+		c.complain("invalid_input", v.Error())
+		return
+	case p == nil:
+		c.complain("unauthorized", "room: sign in to join")
+		return
+	}
+	ask := p.Join
+	if !on {
+		ask = p.Part
+	}
+	if err := ask(ctx, room); err != nil {
+		c.complain(string(problem.Of(err).Code), "room: "+problem.Of(err).Detail)
+	}
+}
+
+func (c *conn) followTopics(ctx context.Context, topics []string, since string) {
+	fresh := slices.DeleteFunc(topics, func(t string) bool { return !c.sub.FollowTopic(t) })
+	if len(fresh) == 0 {
+		return
+	}
+	p, err := c.server.Commands.PlaceTopics(ctx, since, fresh)
+	if err != nil {
+		for _, t := range fresh {
+			c.sub.UnfollowTopic(t)
+		}
+		if p := problem.Of(err); p.Code == problem.NotFound {
+			c.complain(string(p.Code), p.Detail)
+			return
+		}
+		c.complain("unavailable", "topics: they could not be read; try again")
+		return
+	}
+	for _, g := range p.TopicGaps {
+		c.Send(g.Event())
+	}
+	for _, t := range p.Topics {
+		c.sub.StartTopic(t)
+	}
 }
 
 func (c *conn) complain(code, message string) {

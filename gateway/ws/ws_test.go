@@ -89,7 +89,11 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wire.Config{})
 	c := w.open("")
-	many := strings.TrimSuffix(strings.Repeat(`"ticks:A",`, hub.MaxFollowed+1), ",")
+	var all []string
+	for i := range hub.MaxFollowed + 1 {
+		all = append(all, fmt.Sprintf(`"ticks:A%d"`, i))
+	}
+	many := strings.Join(all, ",")
 	var others []string
 	for i := range hub.MaxFollowed {
 		others = append(others, fmt.Sprintf(`"ticks:B%d"`, i))
@@ -97,7 +101,7 @@ func TestCommands(t *testing.T) {
 	for _, x := range []struct{ send, code string }{
 		{``, "invalid_json"}, {`x`, "invalid_json"}, {`{"type":`, "invalid_json"}, {`[]`, "invalid_json"}, {`null`, "unknown_type"}, {`{}`, "unknown_type"},
 		{`{"type":"shout"}`, "unknown_type"}, {`{"type":"` + strings.Repeat("x", 60_000) + `"}`, "unknown_type"}, {`{"type":7}`, "invalid_"},
-		{`{"type":"subscribe","topics":["news"]}`, "invalid_input"}, {`{"type":"subscribe","topics":"ticks:A"}`, "invalid_"}, {`{"type":"subscribe","topics":[` + many + `]}`, "invalid_input"},
+		{`{"type":"subscribe","topics":["News"]}`, "invalid_input"}, {`{"type":"subscribe","topics":"ticks:A"}`, "invalid_"}, {`{"type":"subscribe","topics":[` + many + `]}`, "invalid_input"},
 		{`{"type":"unsubscribe","topics":["ticks: "]}`, "invalid_input"},
 		{`{"type":"read"}`, "invalid_input"}, {`{"type":"read","ids":[]}`, "invalid_input"}, {`{"type":"read","ids":["x"]}`, "invalid_"}, {`{"type":"read","ids":[1.5]}`, "invalid_"},
 		{`{"type":"read","ids":[` + strings.Repeat("1,", 1000) + `1]}`, "invalid_input"},
@@ -274,4 +278,36 @@ func FuzzSocket(f *testing.F) {
 		_ = c.conn.Close()
 		open(t, w.addr, "").alive("what was fuzzed")
 	})
+}
+
+// Durable topics are followed and left on a running socket: what was followed is
+// answered, each message brings the cursor of everything.
+func TestSubscribeTopics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	c := w.open("")
+	ask := func(command, want string) {
+		t.Helper()
+		c.send(text(command))
+		if got := c.text(); got != want {
+			t.Errorf("%s: %s, want %s", command, got, want)
+		}
+	}
+	ask(`{"type":"subscribe","topics":["news","ticks:A"]}`, `{"id":"0;news=0","topics":["news"],"type":"subscribed"}`)
+	ask(`{"type":"subscribe","topics":["room:Friends"],"since":"0;room:Friends=4"}`, `{"type":"gap","data":{"from":"4","reason":"ahead","topic":"room:Friends"}}`)
+	if got := c.text(); got != `{"id":"0;news=0;room:Friends=0","topics":["room:Friends","news"],"type":"subscribed"}` {
+		t.Errorf("after the gap: %s", got)
+	}
+	w.hub.Deliver(event.TopicOwner("news"), hub.Stored{ID: 1, Data: []byte(`{"id":1}`)})
+	if got := c.text(); got != `{"type":"message","id":"0;news=1;room:Friends=0","data":{"id":1}}` {
+		t.Errorf("the message: %s", got)
+	}
+	ask(`{"type":"unsubscribe","topics":["news"]}`, `{"id":"0;room:Friends=0","topics":["room:Friends"],"type":"unsubscribed"}`)
+	w.cmdMu.Lock()
+	w.away = true
+	w.cmdMu.Unlock()
+	ask(`{"type":"subscribe","topics":["news"]}`, `{"code":"unavailable","message":"topics: they could not be read; try again","type":"error"}`)
+	if got := c.text(); got != `{"id":"0;room:Friends=0","topics":["room:Friends"],"type":"subscribed"}` {
+		t.Errorf("after the error: %s", got)
+	}
 }

@@ -117,7 +117,8 @@ type Event struct {
 // StreamOptions say what to follow.
 type StreamOptions struct {
 	Since     string   // a cursor; "": from now on
-	Topics    []string // ticks:SYMBOL
+	Topics    []string // such as news, room:friends, ticks:SYMBOL
+	Join      []string // rooms to follow and be seen in
 	Reconnect bool     // come back after an interruption, with the last event id
 	OnLost    func(error)
 }
@@ -128,6 +129,9 @@ func (c *Client) Stream(ctx context.Context, o StreamOptions, fn func(Event)) er
 	q := url.Values{}
 	if len(o.Topics) > 0 {
 		q.Set("topics", strings.Join(o.Topics, ","))
+	}
+	if len(o.Join) > 0 {
+		q.Set("join", strings.Join(o.Join, ","))
 	}
 	if o.Since != "" {
 		q.Set("since", o.Since)

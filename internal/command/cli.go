@@ -34,6 +34,8 @@ type cli struct {
 	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
 	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
+	Bot      botCmd      `cmd:"" help:"Run the chat bot, a client like any other: quotes, prices and alerts in rooms."`
+	Rooms    roomsCmd    `cmd:"" help:"Make, list and remove chat rooms."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
 	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

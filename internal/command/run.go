@@ -41,6 +41,9 @@ type runCmd struct {
 	MailAddr     string `name:"mail-addr" env:"CRIER_MAIL_ADDR" default:"127.0.0.1:8025" help:"Page and API of the embedded mail catcher."`
 }
 
+// defaultRooms are there on the embedded default.
+var defaultRooms = []string{"family", "friends", "investments"}
+
 // demoUser is who can sign in on the embedded default right away.
 const demoUser = "demo"
 
@@ -266,6 +269,11 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 	if !external {
 		if _, err := g.API().EnsureUser(h.e.ctx, demoUser, keys.DemoPassword); err != nil {
 			return fmt.Errorf("making the demo user: %w", err)
+		}
+	}
+	for _, name := range defaultRooms {
+		if _, err := g.API().EnsureRoom(h.e.ctx, name); err != nil {
+			return fmt.Errorf("making room %s: %w", name, err)
 		}
 	}
 	for _, p := range []struct {

@@ -21,10 +21,10 @@ type Parts struct {
 	env      []string
 }
 
-// apiKey and jwtSecret are an operator's; tests need no secret ones.
+// What an operator of Parts chose; tests need no secret ones.
 const (
 	apiKey    = "test-api-key"
-	jwtSecret = "a-secret-for-tests-of-32-bytes-and-more"
+	JWTSecret = "a-secret-for-tests-of-32-bytes-and-more"
 )
 
 // NewParts makes the schema and the topics, with so many partitions each, by
@@ -33,7 +33,7 @@ func NewParts(tb testing.TB, brokers string, partitions string, env ...string) *
 	tb.Helper()
 	p := &Parts{tb: tb, Brokers: brokers, Database: Postgres(tb), Prefix: TopicPrefix(tb)}
 	p.env = append([]string{"CRIER_KAFKA_BROKERS=" + brokers, "CRIER_DATABASE_URL=" + p.Database, "CRIER_TOPIC_PREFIX=" + p.Prefix,
-		"CRIER_API_KEY=" + apiKey, "CRIER_JWT_SECRET=" + jwtSecret}, env...)
+		"CRIER_API_KEY=" + apiKey, "CRIER_JWT_SECRET=" + JWTSecret}, env...)
 	p.MustRun("migrate")
 	p.MustRun("topics", "--partitions", partitions, "--replicas", "1")
 	return p

@@ -21,6 +21,8 @@ const (
 	MaxSource         = 100
 	MaxRecipients     = 10_000
 	MaxDepth          = 100 // of a payload: readers in other languages give up near 1,000
+	MaxCollapseKey    = 100
+	MaxDelay          = 366 * 24 * time.Hour // how far ahead deliver_at may lie
 )
 
 // KindMessage is the kind of a notification that names none, KindAlert that of
@@ -52,9 +54,11 @@ type Notification struct {
 	Channels       []string        `json:"channels,omitempty"`
 	IdempotencyKey string          `json:"idempotency_key,omitempty"`
 	Source         string          `json:"source,omitempty"`
-	DeliverAt      json.RawMessage `json:"deliver_at,omitempty" swaggerignore:"true"`
-	ExpiresAt      json.RawMessage `json:"expires_at,omitempty" swaggerignore:"true"`
+	DeliverAt      json.RawMessage `json:"deliver_at,omitempty" swaggertype:"string" format:"date-time"`
+	ExpiresAt      json.RawMessage `json:"expires_at,omitempty" swaggertype:"string" format:"date-time"`
 	CollapseKey    string          `json:"collapse_key,omitempty"`
+
+	due, ends time.Time // of DeliverAt and ExpiresAt, set by Validate
 }
 
 // ParseNotification reads and checks one record of `notifications`. The error
@@ -105,7 +109,13 @@ func (n *Notification) Validate() error {
 	}
 	v.CheckText("idempotency_key", n.IdempotencyKey, MaxIdempotencyKey)
 	v.CheckText("source", n.Source, MaxSource)
-	n.refuseUnbuilt(&v)
+	v.CheckText("collapse_key", n.CollapseKey, MaxCollapseKey)
+	n.due = v.checkInstant("deliver_at", n.DeliverAt)
+	n.ends = v.checkInstant("expires_at", n.ExpiresAt)
+	if !n.ends.IsZero() && !n.due.IsZero() && !n.ends.After(n.due) {
+		v.Add("expires_at", "order", "must be after deliver_at")
+	}
+	n.validateWaysOut(&v)
 	return v.Err()
 }
 
@@ -123,6 +133,8 @@ func (n *Notification) validateTarget(v *Invalid) {
 		v.Add("user_id", "one_of", "only one of user_id, user_ids, topic and everyone may be given")
 	case n.UserID != "":
 		v.checkUserID("user_id", n.UserID)
+	case n.Topic != "":
+		v.CheckSendTopic("topic", n.Topic)
 	}
 	if len(n.UserIDs) > MaxRecipients {
 		v.Add("user_ids", "length", fmt.Sprintf("must be at most %d users", MaxRecipients))
@@ -140,29 +152,39 @@ func (n *Notification) validateTarget(v *Invalid) {
 	n.UserIDs = unique
 }
 
-// refuseUnbuilt says no to what the contract names and this version cannot yet
-// do, rather than accept it and do something else.
-func (n *Notification) refuseUnbuilt(v *Invalid) {
-	for _, f := range []struct {
-		field string
-		given bool
-	}{
-		{"topic", n.Topic != ""}, {"everyone", n.Everyone}, {"deliver_at", given(n.DeliverAt)},
-		{"expires_at", given(n.ExpiresAt)}, {"collapse_key", n.CollapseKey != ""},
-	} {
-		if f.given {
-			v.Add(f.field, "unsupported", "is not supported by this version")
-		}
+// validateWaysOut notes channels that do not fit the target.
+func (n *Notification) validateWaysOut(v *Invalid) {
+	if len(n.Channels) > 0 && !slices.Contains(n.Channels, "inbox") {
+		v.Add("channels", "inbox", "must hold inbox: what goes out by other ways is kept there")
 	}
 	for i, c := range n.Channels {
-		if c == "webhook" {
-			v.Add(fmt.Sprintf("channels[%d]", i), "unsupported", "this version delivers to the inbox and by email")
+		if n.Topic != "" && c != "inbox" {
+			v.Add(fmt.Sprintf("channels[%d]", i), "target", "a topic has followers, and no addresses of theirs")
 		}
 	}
-	if len(n.Channels) > 0 && !slices.Contains(n.Channels, "inbox") {
-		v.Add("channels", "unsupported", "must hold inbox in this version")
+	if n.Topic != "" && n.CollapseKey != "" {
+		v.Add("collapse_key", "target", "replaces what one reader has not read; a topic has many")
 	}
 }
+
+// CheckTimes returns as an Invalid what is wrong with its times at now: too far
+// ahead, or over.
+func (n *Notification) CheckTimes(now time.Time) error {
+	var v Invalid
+	if n.due.Sub(now) > MaxDelay {
+		v.Add("deliver_at", "range", "must be at most 366 days ahead")
+	}
+	if !n.ends.IsZero() && !n.ends.After(now) {
+		v.Add("expires_at", "range", "must be in the future")
+	}
+	return v.Err()
+}
+
+// DueAt is when it is to be delivered; zero: at once. Known after Validate.
+func (n *Notification) DueAt() time.Time { return n.due }
+
+// EndsAt is when it is worth nothing any more; zero: never. Known after Validate.
+func (n *Notification) EndsAt() time.Time { return n.ends }
 
 // depth is how deep the arrays and objects of valid JSON go.
 func depth(raw []byte) int {
@@ -184,12 +206,14 @@ func depth(raw []byte) int {
 	return deepest
 }
 
-func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
-
-// Recipients are the users it goes to, in the order given.
+// Recipients are the owners of the inboxes that it goes to, in the order given:
+// users, or a topic. Everyone is not among them.
 func (n *Notification) Recipients() []UserID {
-	if n.UserID != "" {
+	switch {
+	case n.UserID != "":
 		return []UserID{n.UserID}
+	case n.Topic != "":
+		return []UserID{TopicOwner(n.Topic)}
 	}
 	return n.UserIDs
 }
@@ -198,18 +222,30 @@ func (n *Notification) Recipients() []UserID {
 // same. It covers what the reader sees, not the key or the sender.
 func (n *Notification) ContentHash() []byte {
 	h := sha256.New()
+	var parts []string
 	for _, s := range []string{n.Title, n.Body, n.URL, n.Kind, n.Priority, string(n.Payload)} {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	// What older versions refused is hashed only where it is there, so that their
+	// hashes hold.
+	for name, s := range map[string]string{"d": string(n.DeliverAt), "e": string(n.ExpiresAt), "c": n.CollapseKey} {
+		if s != "" && s != "null" {
+			parts = append(parts, name+s)
+		}
+	}
+	slices.Sort(parts)
+	for _, s := range parts {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	return h.Sum(nil)[:16]
 }
 
-// Stored is a notification in its user's inbox: a row there, a record of topic
-// `deliveries`, and what the browser gets.
+// Stored is a notification in its user's inbox, or a message in its topic: a
+// row there, a record of topic `deliveries`, and what the browser gets.
 type Stored struct {
-	ID         int64 // its place in the user's inbox: 1, 2, 3 …
+	ID         int64 // its place in the inbox: 1, 2, 3 …
 	EventID    string
-	UserID     UserID
+	UserID     UserID // the inbox's owner: a user, or a topic (TopicOwner)
 	Kind       string
 	Title      string
 	Body       string
@@ -220,6 +256,10 @@ type Stored struct {
 	CreatedAt  time.Time
 	ReadAt     *time.Time
 	ArchivedAt *time.Time
+	ExpiresAt  *time.Time
+	Collapse   string // its collapse key
+	Replaces   int64  // the id of the unread one that it collapsed; 0: none
+	Author     string // of a room's message: the id of who said it
 }
 
 // AppendJSON appends the form that clients get, on one line.
@@ -228,8 +268,18 @@ func (s *Stored) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, s.ID, 10)
 	b = append(b, `,"event_id":`...)
 	b = appendString(b, s.EventID)
-	b = append(b, `,"user_id":`...)
-	b = appendString(b, string(s.UserID))
+	topic, ofTopic := s.UserID.Topic()
+	if ofTopic {
+		b = append(b, `,"topic":`...)
+		b = appendString(b, topic)
+		if s.Author != "" {
+			b = append(b, `,"user_id":`...)
+			b = appendString(b, s.Author)
+		}
+	} else {
+		b = append(b, `,"user_id":`...)
+		b = appendString(b, string(s.UserID))
+	}
 	b = append(b, `,"kind":`...)
 	b = appendString(b, s.Kind)
 	b = append(b, `,"title":`...)
@@ -246,8 +296,18 @@ func (s *Stored) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"priority":`...)
 	b = appendString(b, s.Priority)
-	b = append(b, `,"unread":`...)
-	b = strconv.AppendInt(b, int64(s.Unread), 10)
+	if !ofTopic {
+		b = append(b, `,"unread":`...)
+		b = strconv.AppendInt(b, int64(s.Unread), 10)
+	}
+	if s.Collapse != "" {
+		b = append(b, `,"collapse_key":`...)
+		b = appendString(b, s.Collapse)
+	}
+	if s.Replaces > 0 {
+		b = append(b, `,"replaces":`...)
+		b = strconv.AppendInt(b, s.Replaces, 10)
+	}
 	b = append(b, `,"created_at":`...)
 	b = appendTime(b, s.CreatedAt)
 	if s.ReadAt != nil {
@@ -257,6 +317,10 @@ func (s *Stored) AppendJSON(b []byte) []byte {
 	if s.ArchivedAt != nil {
 		b = append(b, `,"archived_at":`...)
 		b = appendTime(b, *s.ArchivedAt)
+	}
+	if s.ExpiresAt != nil {
+		b = append(b, `,"expires_at":`...)
+		b = appendTime(b, *s.ExpiresAt)
 	}
 	return append(b, '}')
 }
@@ -268,10 +332,11 @@ func (s Stored) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
 // headers echoed. It holds the members of the older protocol too (what was
 // sent, or the error).
 type Result struct {
-	Status    string          `json:"status"` // stored, duplicate or rejected
+	Status    string          `json:"status"` // stored, duplicate, scheduled or rejected
 	EventID   string          `json:"event_id,omitempty"`
 	ID        int64           `json:"id,omitempty"` // the place in the inbox
 	UserID    UserID          `json:"user_id,omitempty"`
+	To        string          `json:"to,omitempty"` // the topic it was sent to, or everyone
 	Payload   json.RawMessage `json:"payload,omitempty"`
 	Error     string          `json:"error,omitempty"`
 	Code      string          `json:"code,omitempty"`
@@ -285,6 +350,7 @@ type Result struct {
 const (
 	StatusStored    = "stored"
 	StatusDuplicate = "duplicate"
+	StatusScheduled = "scheduled" // kept until it is due; another result follows then
 	StatusRejected  = "rejected"
 )
 

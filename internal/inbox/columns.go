@@ -20,6 +20,9 @@ type columns struct {
 	topics                                                 []string
 	parts                                                  []int32
 	offsets                                                []int64
+	ends                                                   []*time.Time
+	collapses, authors                                     []*string
+	replaces                                               []*int64
 }
 
 func newColumns(n int) *columns {
@@ -53,9 +56,24 @@ func (c *columns) add(it *Item, s *event.Stored) {
 	c.topics = append(c.topics, it.Origin.TopicID)
 	c.parts = append(c.parts, it.Origin.Partition)
 	c.offsets = append(c.offsets, it.Origin.Offset)
+	c.ends = append(c.ends, s.ExpiresAt)
+	var collapse *string
+	var replaces *int64
+	if s.Collapse != "" {
+		collapse = &it.Collapse
+	}
+	if s.Replaces > 0 {
+		replaces = &s.Replaces
+	}
+	var author *string
+	if s.Author != "" {
+		author = &it.Author
+	}
+	c.authors = append(c.authors, author)
+	c.collapses, c.replaces = append(c.collapses, collapse), append(c.replaces, replaces)
 }
 
 func (c *columns) args() []any {
 	return []any{c.users, c.ids, c.eventIDs, c.kinds, c.titles, c.bodies, c.urls, c.payloads, c.priorities, c.unreads, c.createds,
-		c.senders, c.keys, c.hashes, c.topics, c.parts, c.offsets}
+		c.senders, c.keys, c.hashes, c.topics, c.parts, c.offsets, c.ends, c.collapses, c.replaces, c.authors}
 }

@@ -48,6 +48,12 @@ type Item struct {
 	Key      string // idempotency key; "" means that Origin identifies it
 	Hash     []byte // of the content, compared when Key was seen before
 	Origin   event.Place
+	Ends     time.Time // when it is worth nothing any more; zero: never
+	Collapse string    // replaces the unread one with the same; "": none
+	Author   string    // of a room's message
+	// Recall only asks what was stored from this place before; nothing new is
+	// stored, and an Outcome without a Status says that there was nothing.
+	Recall bool
 }
 
 // Outcome is what became of an Item.
@@ -59,6 +65,8 @@ type Outcome struct {
 	Reason string
 	// Again says that nothing was written: the item was stored before.
 	Again bool
+	// At is the place that the inbox stood at after the item.
+	At int64
 }
 
 // OpenInboxes makes the inboxes that are missing, empty. Existing ones are
@@ -83,7 +91,7 @@ func sortedIDs(users []event.UserID) []string {
 
 // head is a locked row of `inboxes`.
 type head struct {
-	last           int64
+	last, seenTo   int64
 	unread, unseen int
 	changed        bool
 }
@@ -105,34 +113,69 @@ func Put(ctx context.Context, tx pgx.Tx, now time.Time, items []Item) ([]Outcome
 	if err != nil {
 		return nil, err
 	}
+	collapsing, err := findCollapsing(ctx, tx, items)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Outcome, len(items))
 	var fresh []int
 	for i := range items {
 		it := &items[i]
 		h := heads[it.UserID]
 		if h == nil {
-			out[i] = Outcome{Status: event.StatusRejected, Code: "user_not_found", Reason: "user_id: no such user"}
+			out[i] = noInbox(it)
 			continue
 		}
 		if o, ok := known.answer(it); ok {
-			out[i] = o
+			out[i], out[i].At = o, h.last
 			continue
 		}
-		h.last++
-		h.unread++
-		h.unseen++
-		h.changed = true
-		out[i] = Outcome{Status: event.StatusStored, Stored: event.Stored{
-			ID: h.last, EventID: it.EventID, UserID: it.UserID, Kind: it.Kind, Title: it.Title, Body: it.Body, URL: it.URL,
-			Payload: it.Payload, Priority: it.Priority, Unread: h.unread, CreatedAt: now,
-		}}
-		known.add(it, out[i].Stored)
+		switch {
+		case it.Recall:
+			out[i].At = h.last
+			continue
+		case !it.Ends.IsZero() && !it.Ends.After(now):
+			out[i] = Outcome{Status: event.StatusRejected, Code: "expired", Reason: "expires_at: is over"}
+			continue
+		}
+		s := h.next(it, now)
+		s.Replaces = collapsing.replace(it, h, s.ID)
+		s.Unread = h.unread
+		out[i] = Outcome{Status: event.StatusStored, Stored: s, At: s.ID}
+		known.add(it, s)
 		fresh = append(fresh, i)
 	}
 	if err := insert(ctx, tx, items, out, fresh, heads); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out, collapsing.save(ctx, tx, now)
+}
+
+func noInbox(it *Item) Outcome {
+	if topic, ok := it.UserID.Topic(); ok {
+		return Outcome{Status: event.StatusRejected, Code: "topic_not_found", Reason: fmt.Sprintf("topic: there is no %s", topic)}
+	}
+	return Outcome{Status: event.StatusRejected, Code: "user_not_found", Reason: "user_id: no such user"}
+}
+
+// next gives an item its place. Topics have no reader of their own, so nothing
+// is unread there.
+func (h *head) next(it *Item, now time.Time) event.Stored {
+	h.last++
+	h.changed = true
+	if _, topic := it.UserID.Topic(); !topic {
+		h.unread++
+		h.unseen++
+	}
+	s := event.Stored{
+		ID: h.last, EventID: it.EventID, UserID: it.UserID, Kind: it.Kind, Title: it.Title, Body: it.Body, URL: it.URL,
+		Payload: it.Payload, Priority: it.Priority, CreatedAt: now, Collapse: it.Collapse, Author: it.Author,
+	}
+	if !it.Ends.IsZero() {
+		ends := it.Ends.UTC().Truncate(time.Microsecond)
+		s.ExpiresAt = &ends
+	}
+	return s
 }
 
 func lockHeads(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*head, error) {
@@ -141,7 +184,7 @@ func lockHeads(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*
 		users[i] = items[i].UserID
 	}
 	rows, err := tx.Query(ctx, `
-		select user_id, last_id, unread, unseen from inboxes
+		select user_id, last_id, unread, unseen, seen_to from inboxes
 		where user_id = any($1::text[]) order by user_id for update`, sortedIDs(users))
 	if err != nil {
 		return nil, fmt.Errorf("locking inboxes: %w", err)
@@ -149,7 +192,7 @@ func lockHeads(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*
 	heads := make(map[event.UserID]*head, len(users))
 	var id string
 	var h head
-	_, err = pgx.ForEachRow(rows, []any{&id, &h.last, &h.unread, &h.unseen}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.last, &h.unread, &h.unseen, &h.seenTo}, func() error {
 		locked := h
 		heads[event.UserID(id)] = &locked
 		return nil
@@ -213,11 +256,17 @@ func (k *knownItems) answer(it *Item) (Outcome, bool) {
 	}, true
 }
 
-const storedColumns = `n.user_id, n.id, n.event_id, n.kind, n.title, n.body, n.url, n.payload, n.priority, n.unread, n.created_at, n.read_at, n.archived_at`
+const storedColumns = `n.user_id, n.id, n.event_id, n.kind, n.title, n.body, n.url, n.payload, n.priority, n.unread, n.created_at, n.read_at, n.archived_at,
+	n.expires_at, coalesce(n.collapse_key, ''), coalesce(n.replaces, 0), coalesce(n.author, '')`
+
+// present is what readers see: what is not a tombstone, and has not expired
+// since the last sweep. It names the time that Postgres has.
+const present = `n.gone_at is null and (n.expires_at is null or n.expires_at > now())`
 
 // storedDest are the scan targets of storedColumns.
 func storedDest(s *event.Stored, priority *int16, payload *string) []any {
-	return []any{(*string)(&s.UserID), &s.ID, &s.EventID, &s.Kind, &s.Title, &s.Body, &s.URL, payload, priority, &s.Unread, &s.CreatedAt, &s.ReadAt, &s.ArchivedAt}
+	return []any{(*string)(&s.UserID), &s.ID, &s.EventID, &s.Kind, &s.Title, &s.Body, &s.URL, payload, priority, &s.Unread, &s.CreatedAt, &s.ReadAt, &s.ArchivedAt,
+		&s.ExpiresAt, &s.Collapse, &s.Replaces, &s.Author}
 }
 
 func finish(s event.Stored, priority int16, payload string) event.Stored {
@@ -321,9 +370,10 @@ func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh [
 // `inboxes` make sure that findKnown saw what they would refuse.
 const insertSQL = `
 	insert into notifications (user_id, id, event_id, kind, title, body, url, payload, priority, unread, created_at,
-		sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset)
+		sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset, expires_at, collapse_key, replaces, author)
 	select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[])`
+		$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[],
+		$18::timestamptz[], $19::text[], $20::bigint[], $21::text[])`
 
 // chunkBytes bounds one statement: Postgres takes no message above 1 GB, and all
 // of it stands in memory here and there.

@@ -27,15 +27,15 @@ const (
 // or back, how many there were, and how many of them were not yet seen.
 // $1 user, $2 ids (null: all), $3 now, $4 seen_to. Primary key.
 var markSQL = map[Mark]string{
-	Read: `update notifications n set read_at = $3 where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is null
+	Read: `update notifications n set read_at = $3 where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is null and n.gone_at is null
 		returning -1, n.id > $4`,
-	Unread: `update notifications n set read_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is not null and $3::timestamptz is not null
+	Unread: `update notifications n set read_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is not null and n.gone_at is null and $3::timestamptz is not null
 		returning 1, n.id > $4`,
 	Archive: `update notifications n set archived_at = $3, read_at = coalesce(n.read_at, $3)
 		from notifications o where o.user_id = n.user_id and o.id = n.id
-		and n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is null
+		and n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is null and n.gone_at is null
 		returning case when o.read_at is null then -1 else 0 end, n.id > $4`,
-	Unarchive: `update notifications n set archived_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is not null and $3::timestamptz is not null
+	Unarchive: `update notifications n set archived_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is not null and n.gone_at is null and $3::timestamptz is not null
 		returning 0, n.id > $4`,
 }
 
@@ -53,7 +53,7 @@ func (s *Store) Mark(ctx context.Context, user event.UserID, mark Mark, ids []in
 		}
 		if len(ids) == 1 {
 			var there bool
-			if err := tx.QueryRow(ctx, `select exists (select from notifications where user_id = $1 and id = $2)`, string(user), ids[0]).Scan(&there); err != nil {
+			if err := tx.QueryRow(ctx, `select exists (select from notifications n where n.user_id = $1 and n.id = $2 and `+present+`)`, string(user), ids[0]).Scan(&there); err != nil {
 				return err
 			}
 			if !there {

@@ -51,16 +51,30 @@ func (s *Store) Heads(ctx context.Context, users []event.UserID) (map[event.User
 	return out, nil
 }
 
+// Owners are up to limit users with an inbox, in order of id, after one.
+func (s *Store) Owners(ctx context.Context, after event.UserID, limit int) ([]event.UserID, error) {
+	rows, err := s.db.Query(ctx, `select user_id from inboxes
+		where user_id > $1 and user_id not like 'topic:%' and user_id not like 'room:%' order by user_id limit $2`, string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing users with an inbox: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[event.UserID])
+	if err != nil {
+		return nil, fmt.Errorf("listing users with an inbox: %w", err)
+	}
+	return list, nil
+}
+
 // After reads up to limit notifications with an id above after, oldest first.
 func (s *Store) After(ctx context.Context, user event.UserID, after int64, limit int) ([]event.Stored, error) {
-	return s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id > $2 order by n.id limit $3`,
+	return s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id > $2 and `+present+` order by n.id limit $3`,
 		string(user), after, limit)
 }
 
 // FirstUnread is the lowest id of an unread notification, 0 when all are read.
 func (s *Store) FirstUnread(ctx context.Context, user event.UserID) (int64, error) {
 	var id *int64
-	if err := s.db.QueryRow(ctx, `select min(id) from notifications where user_id = $1 and read_at is null`, string(user)).Scan(&id); err != nil {
+	if err := s.db.QueryRow(ctx, `select min(n.id) from notifications n where n.user_id = $1 and n.read_at is null and `+present, string(user)).Scan(&id); err != nil {
 		return 0, fmt.Errorf("looking for the first unread notification: %w", err)
 	}
 	if id == nil {
@@ -71,7 +85,7 @@ func (s *Store) FirstUnread(ctx context.Context, user event.UserID) (int64, erro
 
 // Get reads one notification; ErrNotFound if it is not in the user's inbox.
 func (s *Store) Get(ctx context.Context, user event.UserID, id int64) (event.Stored, error) {
-	found, err := s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = $2`, string(user), id)
+	found, err := s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = $2 and `+present, string(user), id)
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}
@@ -128,7 +142,7 @@ type Filter struct {
 // Page reads a page of an inbox, newest first, and how many there are in all
 // pages. more says that older ones follow.
 func (s *Store) Page(ctx context.Context, user event.UserID, f Filter) (page []event.Stored, count int64, more bool, err error) {
-	const where = `n.user_id = $1
+	const where = present + ` and n.user_id = $1
 		and (n.archived_at is not null) = $2
 		and (not $3 or n.read_at is null)
 		and ($4 = '' or n.kind = $4)
@@ -169,11 +183,11 @@ func (s *Store) Prune(ctx context.Context, cut time.Time, limit int) (int64, err
 			}
 			// Ids follow time within a user, so what is removed is the oldest run.
 			return tx.QueryRow(ctx, `
-				with gone as (delete from notifications where user_id = $1 and created_at < $2 returning id, read_at),
+				with gone as (delete from notifications where user_id = $1 and created_at < $2 returning id, read_at, gone_at),
 				     head as (update inboxes set
 				         pruned_to = greatest(pruned_to, coalesce((select max(id) from gone), 0)),
-				         unread = greatest(0, unread - (select count(*) from gone where read_at is null)),
-				         unseen = greatest(0, unseen - (select count(*) from gone where read_at is null and id > seen_to)),
+				         unread = greatest(0, unread - (select count(*) from gone where read_at is null and gone_at is null)),
+				         unseen = greatest(0, unseen - (select count(*) from gone where read_at is null and gone_at is null and id > seen_to)),
 				         version = version + 1
 				       where user_id = $1)
 				select count(*) + $3 from gone`, u, cut, gone).Scan(&gone)

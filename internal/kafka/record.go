@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -28,6 +29,24 @@ type Record struct {
 	Value     []byte
 	Headers   []Header
 	Marker    bool // the end of a transaction, not a record (see GroupConfig)
+}
+
+// SignalRecord is the record of a signal.
+func SignalRecord(s event.Signal) Record {
+	value, err := json.Marshal(s)
+	if err != nil {
+		panic("a signal did not encode: " + err.Error()) // it holds texts and numbers
+	}
+	return Record{Topic: Signals, Key: []byte(s.UserID), Value: value}
+}
+
+// RoomRecord is the record of a request to a room.
+func RoomRecord(r *event.RoomRequest) Record {
+	value, err := json.Marshal(r)
+	if err != nil {
+		panic("a request to a room did not encode: " + err.Error()) // it holds texts and numbers
+	}
+	return Record{Topic: Rooms, Key: []byte(r.Room), Value: value}
 }
 
 // Place is where the record stands.

@@ -17,7 +17,7 @@ const module = "crier/"
 var (
 	values = []string{"internal/decimal", "internal/event"}
 	base   = []string{"internal/kafka", "internal/lifecycle", "internal/postgres", "internal/problem", "internal/telemetry", "internal/token"}
-	domain = []string{"internal/alert", "internal/candle", "internal/inbox", "internal/price", "internal/user"}
+	domain = []string{"internal/alert", "internal/candle", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
 	parts  = []string{"consumer", "gateway", "monitor"}
 )
 
@@ -32,18 +32,19 @@ var may = map[string][]string{
 	"docs":   nil,
 	"static": nil,
 
-	"internal/command": all(parts, domain, values, base, only("internal/bench", "internal/client", "internal/embedded")),
+	"internal/command": all(parts, domain, values, base, only("internal/bench", "internal/bot", "internal/client", "internal/embedded")),
 
 	// The three parts never import each other: they meet in Kafka's topics, in
 	// Postgres and in the domain packages.
 	"consumer":          all(domain, base, values, only("consumer/delivery", "consumer/mail")),
 	"consumer/delivery": only("consumer/mail", "internal/postgres"),
 	"consumer/mail":     all(values, only("internal/inbox")),
-	"gateway":           all(domain, base, values, only("docs", "static", "gateway/api", "gateway/compat", "gateway/hub", "gateway/sse", "gateway/wire", "gateway/ws")),
-	"gateway/api":       all(domain, base, values, only("gateway/hub", "gateway/sse", "gateway/ws")),
+	"gateway":           all(domain, base, values, only("docs", "static", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),
+	"gateway/api":       all(domain, base, values, only("gateway/hub", "gateway/presence", "gateway/sse", "gateway/ws")),
 	"gateway/sse":       all(values, only("gateway/hub", "gateway/wire")),
-	"gateway/ws":        all(values, only("gateway/hub", "gateway/wire")),
-	"gateway/compat":    all(domain, base, values, only("gateway/api", "gateway/hub", "gateway/ws")),
+	"gateway/ws":        all(values, only("gateway/hub", "gateway/wire", "internal/problem")),
+	"gateway/compat":    all(domain, base, values, only("gateway/api", "gateway/hub", "gateway/presence", "gateway/ws")),
+	"gateway/presence":  all(values, only("internal/kafka", "internal/lifecycle", "internal/room")),
 	"gateway/hub":       only("internal/event"),
 	"gateway/wire":      only("internal/lifecycle"),
 	"monitor":           all(domain, base, values, only("monitor/candle", "monitor/feed", "monitor/match")),
@@ -53,11 +54,13 @@ var may = map[string][]string{
 
 	// Domain packages never import each other: a transaction over two of them is
 	// written in the part that needs it.
-	"internal/alert":  all(values, only("internal/postgres")),
-	"internal/candle": all(values, only("internal/postgres")),
-	"internal/inbox":  all(values, only("internal/postgres")),
-	"internal/price":  all(values, only("internal/postgres")),
-	"internal/user":   all(values, only("internal/postgres")),
+	"internal/alert":    all(values, only("internal/postgres")),
+	"internal/candle":   all(values, only("internal/postgres")),
+	"internal/inbox":    all(values, only("internal/postgres")),
+	"internal/price":    all(values, only("internal/postgres")),
+	"internal/room":     all(values, only("internal/postgres")),
+	"internal/schedule": all(values, only("internal/kafka", "internal/postgres")),
+	"internal/user":     all(values, only("internal/postgres")),
 
 	"internal/kafka":     all(values, only("internal/lifecycle")),
 	"internal/lifecycle": nil,
@@ -71,6 +74,7 @@ var may = map[string][]string{
 	"internal/embedded": only("internal/lifecycle"),
 	// Programs outside of the server: they see what any stranger sees.
 	"internal/client": all(values, only("internal/lifecycle")),
+	"internal/bot":    all(values, only("internal/client", "internal/lifecycle")),
 	"internal/bench":  all(values, only("internal/client", "internal/kafka", "internal/lifecycle")),
 
 	"internal/criertest": all(parts, domain, base, values, only("internal/client", "internal/command", "internal/embedded")),
@@ -101,7 +105,7 @@ var homes = map[string][]string{
 	"github.com/prometheus/client_golang": all(parts, only("consumer/mail", "gateway/api", "internal/command", "internal/telemetry")),
 	// Besides the gateway: probes, clients, and what the embedded run offers and
 	// downloads.
-	"net/http": only("gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/client", "internal/command",
+	"net/http": only("gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/bot", "internal/client", "internal/command",
 		"internal/criertest", "internal/embedded", "internal/problem", "internal/telemetry", "monitor/feed"),
 }
 

@@ -64,8 +64,10 @@ func TestBadInputNamesFieldAndRule(t *testing.T) {
 		{"POST", "/notifications", `{"user_id":"1","title":"x","channels":["smoke"]}`, 400, "channels[0]", "enum"},
 		{"POST", "/notifications", `{"user_id":"1","title":"x","idempotency_key":"` + long[:300] + `"}`, 400, "idempotency_key", "length"},
 		{"POST", "/notifications", `{"user_id":"1","title":"x","source":["me"]}`, 400, "source", "type"},
-		{"POST", "/notifications", `{"user_id":"1","title":"x","deliver_at":"later"}`, 400, "deliver_at", "unsupported"},
-		{"POST", "/notifications", `{"topic":"news","title":"x"}`, 400, "topic", "unsupported"},
+		{"POST", "/notifications", `{"user_id":"1","title":"x","deliver_at":"later"}`, 400, "deliver_at", "time"},
+		{"POST", "/notifications", `{"user_id":"1","title":"x","deliver_at":"2999-01-01T00:00:00Z"}`, 400, "deliver_at", "range"},
+		{"POST", "/notifications", `{"user_id":"1","title":"x","expires_at":"2001-01-01T00:00:00Z"}`, 400, "expires_at", "range"},
+		{"POST", "/notifications", `{"topic":"No News","title":"x"}`, 400, "topic", "name"},
 
 		{"POST", "/alerts", `{}`, 400, "condition", "required"},
 		{"POST", "/alerts", `{"condition":"above"}`, 400, "target", "required"},
@@ -94,7 +96,7 @@ func TestBadInputNamesFieldAndRule(t *testing.T) {
 		{"GET", "/notifications?unread=maybe", ``, 400, "unread", "boolean"},
 		{"GET", "/notifications?q=%00", ``, 400, "q", "characters"},
 		{"GET", "/alerts?state=odd", ``, 400, "state", "enum"},
-		{"GET", "/stream?topics=room:x", ``, 400, "topics", "topic"},
+		{"GET", "/stream?topics=room:1", ``, 400, "topics", "topic"},
 		{"GET", "/stream?rate=0", ``, 400, "rate", "range"},
 	}
 	for _, b := range table {

@@ -175,6 +175,22 @@ func Emails(ctx context.Context, tx pgx.Tx, ids []event.UserID) (map[event.UserI
 	return out, nil
 }
 
+// IDsByName finds, within tx, people by their usernames in small letters; who is
+// not there is absent.
+func IDsByName(ctx context.Context, tx pgx.Tx, names []string) (map[string]event.UserID, error) {
+	// Index users_username.
+	rows, err := tx.Query(ctx, `select lower(u.username), u.id::text from users u where lower(u.username) = any($1::text[])`, names)
+	if err != nil {
+		return nil, fmt.Errorf("looking up usernames: %w", err)
+	}
+	out := make(map[string]event.UserID, len(names))
+	var name, id string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &id}, func() error { out[name] = event.UserID(id); return nil }); err != nil {
+		return nil, fmt.Errorf("looking up usernames: %w", err)
+	}
+	return out, nil
+}
+
 // SetPassword replaces an account's password hash.
 func (s *Store) SetPassword(ctx context.Context, id int64, hash string) error {
 	if _, err := s.db.Exec(ctx, `update users set password_hash = $2 where id = $1`, id, hash); err != nil {
