@@ -3,6 +3,7 @@ package match
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"crier/internal/event"
 )
@@ -30,8 +31,11 @@ func (p *Partition) register(a *Alert) (n uint32, e *extra) {
 	n = p.table.put(slot{a.ID, uint32(a.Revision), number | extendedBit})
 	r := &a.Rule
 	*e = extra{slot: n, symbol: sym.number, condition: numbered[r.Condition], every: a.Every, level: a.level(), hysteresis: r.Hysteresis.Sign() > 0,
-		target: keyOf(r.Target), high: keyOf(r.High), gap: keyOf(r.Hysteresis), confirm: int64(r.Confirm.For), ticks: int32(r.Confirm.Ticks),
-		window: r.Window, quiet: a.quiet(), cooldown: int64(a.Cooldown), source: a.Source}
+		target: keyOf(r.Target), high: keyOf(r.High), gap: keyOf(r.Hysteresis), confirm: uint32(r.Confirm.For / time.Millisecond),
+		length: uint32(r.Window / time.Second), quiet: a.quiet(), cooldown: int64(a.Cooldown)}
+	if r.Confirm.Ticks > 0 {
+		e.confirm, e.counts = uint32(r.Confirm.Ticks), true
+	}
 	if !a.ExpiresAt.IsZero() {
 		e.expires = later(beginning, a.ExpiresAt)
 	}
@@ -58,11 +62,11 @@ func (p *Partition) streamsOf(a *Alert) []*stream {
 func (p *Partition) instance(number uint32, st *stream) *instance {
 	e := p.extras.at(number)
 	n, in := p.instances.take()
-	*in = instance{number: n, extra: number, stream: st.number, next: e.first, timerAt: noTimer, countAt: noTimer, coolAt: noTimer, armed: !e.edge(), dirty: true}
+	*in = instance{number: n, extra: number, stream: st.number, next: e.first, timerAt: noTimer, coolAt: noTimer, armed: !e.edge(), dirty: true}
 	e.first = n + 1
 	p.note(in)
 	if e.windowed() {
-		st.track(e.window)
+		st.track(e.window())
 	}
 	return in
 }
@@ -326,10 +330,10 @@ func (p *Partition) settleStep(e *extra, in *instance, q *past, w *window, opens
 // replayWindow takes a past tick into the window as it was then.
 func (p *Partition) replayWindow(e *extra, q *past, windows map[*stream]*window) {
 	w := windows[q.st]
-	unit := int64(event.Bucket(e.window))
+	unit := int64(event.Bucket(e.window()))
 	bucket := floorDiv(q.tau, unit)
 	if w == nil {
-		w = replayed(e.window, q.st.history, bucket)
+		w = replayed(e.window(), q.st.history, bucket)
 		windows[q.st] = w
 	}
 	x := q.low[0]

@@ -12,45 +12,42 @@ type extra struct {
 	slot       uint32
 	symbol     uint32
 	first      uint32 // its first instance + 1; 0: none
-	ticks      int32  // of confirm
+	confirm    uint32 // milliseconds, or ticks where counts
+	length     uint32 // of its window, in seconds
 	condition  uint8
+	counts     bool
 	every      bool
 	level      bool // asks any source at once, like a plain one
 	hysteresis bool
 	target     key
 	high       key
-	gap        key // hysteresis
-	confirm    int64
-	window     time.Duration
+	gap        key   // hysteresis
 	quiet      int64 // Unix nanoseconds of the record before which it does not fire
 	cooldown   int64
 	expires    int64 // 0: never
-	source     string
 }
 
 // instance is an extra on one stream: where it stands, and what it waits for.
 type instance struct {
-	number   uint32
-	extra    uint32
-	stream   uint32
-	next     uint32 // the extra's next instance + 1
-	armed    bool
-	streak   bool // met by every tick since
-	dirty    bool // not saved as it is
-	listed   bool // among those to be saved
-	hasUp    bool
-	hasDown  bool
-	dead     bool
-	since    int64 // the stream's time at the streak's first tick
-	sinceSeq int64 // its number
-	best     key   // of a trailing stop; unarmed, the price that arms it again
-	group    uint32
-	upKey    key
-	downKey  key
-	timerAt  int64
-	countAt  int64
-	coolAt   int64
-	seenAt   int64 // offset of the tick it was last looked at with
+	number  uint32
+	extra   uint32
+	stream  uint32
+	next    uint32 // the extra's next instance + 1
+	armed   bool
+	streak  bool // met by every tick since
+	dirty   bool // not saved as it is
+	listed  bool // among those to be saved
+	hasUp   bool
+	hasDown bool
+	dead    bool
+	group   uint32
+	since   int64 // where the streak began: the stream's time, or for counts the tick's number
+	best    key   // of a trailing stop; unarmed, the price that arms it again
+	upKey   key
+	downKey key
+	timerAt int64 // of its timer, in nanoseconds or ticks
+	coolAt  int64
+	seenAt  int64 // offset of the tick it was last looked at with
 }
 
 const (
@@ -76,7 +73,24 @@ func (e *extra) edge() bool {
 
 func (e *extra) windowed() bool  { return e.condition == percentUp || e.condition == percentDown }
 func (e *extra) falling() bool   { return e.condition == below || e.condition == crossesBelow }
-func (e *extra) confirmed() bool { return e.confirm > 0 || e.ticks > 0 }
+func (e *extra) confirmed() bool { return e.confirm > 0 }
+
+func (e *extra) window() time.Duration { return time.Duration(e.length) * time.Second }
+
+// clock is what its streak is measured by, and hold how much of it there must be.
+func (e *extra) clock(tau, seq int64) int64 {
+	if e.counts {
+		return seq
+	}
+	return tau
+}
+
+func (e *extra) hold() int64 {
+	if e.counts {
+		return int64(e.confirm) - 1
+	}
+	return int64(e.confirm) * int64(time.Millisecond)
+}
 
 // arms says whether it fires only after having been cleared.
 func (e *extra) arms() bool { return e.edge() || e.hysteresis }
@@ -136,14 +150,14 @@ func (e *extra) cleared(v key) bool {
 // valueOf is what an extra looks at, for a stream's newest tick.
 func (e *extra) valueOf(st *stream) key {
 	if e.windowed() {
-		return keyOf(st.windows[e.window].value(e.event()))
+		return keyOf(st.windows[e.window()].value(e.event()))
 	}
 	return keyOf(st.last.Price)
 }
 
 func (e *extra) seriesOf(st *stream) *series {
 	if e.windowed() {
-		return st.windows[e.window].seriesOf(e.event())
+		return st.windows[e.window()].seriesOf(e.event())
 	}
 	return &st.price
 }
@@ -173,9 +187,9 @@ func (p *Partition) advance(in *instance, e *extra, v key, tau, seq int64) (fire
 		return false
 	}
 	if !in.streak {
-		in.streak, in.since, in.sinceSeq, in.dirty = true, tau, seq, true
+		in.streak, in.since, in.dirty = true, e.clock(tau, seq), true
 	}
-	if e.confirm > 0 && tau-in.since < e.confirm || e.ticks > 0 && seq-in.sinceSeq+1 < int64(e.ticks) {
+	if e.confirmed() && e.clock(tau, seq)-in.since < e.hold() {
 		return false
 	}
 	switch {
@@ -212,15 +226,21 @@ func (p *Partition) arrange(in *instance, e *extra, st *stream, v key) {
 		p.cool(in, e)
 	default:
 		p.awaitUnmet(in, e, st, v)
-		switch {
-		case e.confirm > 0 && st.tau-in.since < e.confirm:
-			p.at(&st.timers, in.number, in.since+e.confirm)
-		case e.ticks > 0 && st.seq-in.sinceSeq+1 < int64(e.ticks):
-			p.at(&st.counts, in.number, in.sinceSeq+int64(e.ticks)-1)
-		default:
+		if e.clock(st.tau, st.seq)-in.since < e.hold() {
+			p.awaitHeld(in, e, st)
+		} else {
 			p.cool(in, e)
 		}
 	}
+}
+
+// awaitHeld has an instance looked at when its streak is long enough.
+func (p *Partition) awaitHeld(in *instance, e *extra, st *stream) {
+	h := &st.timers
+	if e.counts {
+		h = &st.counts
+	}
+	p.at(h, in, in.since+e.hold())
 }
 
 func (p *Partition) setUp(in *instance, e *extra, st *stream, k key) {

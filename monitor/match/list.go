@@ -10,7 +10,7 @@ import (
 type ordered[K any] interface{ less(K) bool }
 
 // list is a sorted list of {key, reference} in chunks: arrays without pointers,
-// full to nine tenths after a load, of which only the front is looked at by a
+// nearly full after a load, of which only the front is looked at by a
 // tick. An insertion or a removal costs a search over the chunks and the move of
 // half a chunk. Equal keys are in order of their references.
 type list[K ordered[K]] struct {
@@ -34,7 +34,7 @@ type chunk[K any] struct {
 // own sizes, so nothing is lost in rounding.
 const (
 	chunkSize = 256
-	chunkLoad = 240 // filled by a load, which leaves room for later ones
+	chunkLoad = 250 // filled by a load, which leaves room for later ones
 )
 
 func before[K ordered[K]](k K, ref uint32, l K, lref uint32) bool {

@@ -357,15 +357,14 @@ func (p *Partition) runTimers(st *stream, h *timerHeap, now int64, emit func(Mat
 	for len(*h) > 0 && (*h)[0].at <= now {
 		t := heap.Pop(h).(timer)
 		in := p.instances.at(t.instance)
-		at := &in.timerAt
-		if h == &st.counts {
-			at = &in.countAt
-		}
-		if *at != t.at || in.stream != st.number {
+		if in.timerAt != t.at || in.stream != st.number {
 			continue
 		}
-		*at = noTimer
+		in.timerAt = noTimer
 		p.look(t.instance, emit)
+	}
+	if len(*h) == 0 && cap(*h) > 1024 {
+		*h = nil // after a load everybody had one
 	}
 }
 
@@ -465,7 +464,7 @@ func (e *extra) reference(st *stream, best key) *decimal.Decimal {
 	var d decimal.Decimal
 	switch {
 	case e.windowed():
-		d = st.windows[e.window].reference(e.event())
+		d = st.windows[e.window()].reference(e.event())
 	case e.condition == trailing:
 		d = best.decimal()
 	default:

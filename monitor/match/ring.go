@@ -8,8 +8,8 @@ import (
 
 // ringSize is how many of a partition's last ticks are kept, so that an alert
 // heard of after its place was passed can be decided without reading Kafka
-// again: at 10,000 ticks a second more than 6 s, at about 300 bytes each.
-const ringSize = 1 << 16
+// again: at 10,000 ticks a second more than 3 s, at about 300 bytes each.
+const ringSize = 1 << 15
 
 // ring is the last ringSize ticks of a partition; each knows the one of its
 // symbol before it.

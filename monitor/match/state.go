@@ -75,7 +75,9 @@ func (p *Partition) state(in *instance) State {
 	s, st := p.table.at(e.slot), p.streams[in.stream]
 	out := State{StateID: StateID{s.id, st.symbol.name, st.source}, Revision: int64(s.revision), Armed: in.armed, Streak: in.streak, Best: in.best.decimal()}
 	if in.streak {
-		out.Since, out.First = time.Unix(0, in.since).UTC(), in.sinceSeq
+		if out.First = in.since; !e.counts {
+			out.Since, out.First = time.Unix(0, in.since).UTC(), 0
+		}
 	}
 	if in.group != 0 {
 		out.Group = p.groups.at(in.group - 1).id
@@ -157,7 +159,9 @@ func (p *Partition) restore(a *Alert) {
 func (p *Partition) recallState(in *instance, e *extra, st *stream, s *State) {
 	in.armed, in.streak, in.best, in.dirty, in.listed = s.Armed, s.Streak, keyOf(s.Best), false, false
 	if s.Streak {
-		in.since, in.sinceSeq = s.Since.UnixNano(), s.First
+		if in.since = s.First; !e.counts {
+			in.since = s.Since.UnixNano()
+		}
 	}
 	if s.Group == 0 {
 		return

@@ -112,7 +112,7 @@ func (p *Partition) joined(s *symbol, st *stream) {
 	for n := range s.everywhere {
 		e := p.extras.at(n)
 		if e.windowed() {
-			st.track(e.window)
+			st.track(e.window())
 		}
 		in := p.instance(n, st)
 		in.armed = !e.edge()
@@ -222,23 +222,20 @@ func (h *timerHeap) Pop() any {
 }
 
 // soon has an instance looked at with its stream's next tick.
-func (p *Partition) soon(st *stream, instance uint32) { p.at(&st.timers, instance, dueNow) }
+func (p *Partition) soon(st *stream, instance uint32) {
+	p.at(&st.timers, p.instances.at(instance), dueNow)
+}
 
 const dueNow = -1 << 63
 
-// at sets an instance's timer, of which it has one in each heap: an earlier one
-// that stands already is looked at then and set anew.
-func (p *Partition) at(h *timerHeap, instance uint32, when int64) {
-	in := p.instances.at(instance)
-	at := &in.timerAt
-	if h == &p.streams[in.stream].counts {
-		at = &in.countAt
-	}
-	if *at != noTimer && *at <= when {
+// at sets an instance's timer, of which it has one: an earlier one that stands
+// already is looked at then and set anew.
+func (p *Partition) at(h *timerHeap, in *instance, when int64) {
+	if in.timerAt != noTimer && in.timerAt <= when {
 		return
 	}
-	*at = when
-	heap.Push(h, timer{when, instance})
+	in.timerAt = when
+	heap.Push(h, timer{when, in.number})
 }
 
 const (

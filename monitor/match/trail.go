@@ -51,11 +51,7 @@ func (p *Partition) arrangeTrailing(in *instance, e *extra, st *stream) {
 		p.follow(in, e, st)
 	default:
 		p.setUp(in, e, st, p.stop(in.best, e.target).next())
-		if e.confirm > 0 {
-			p.at(&st.timers, in.number, in.since+e.confirm)
-		} else {
-			p.at(&st.counts, in.number, in.sinceSeq+int64(e.ticks)-1)
-		}
+		p.awaitHeld(in, e, st)
 	}
 }
 
