@@ -11,7 +11,6 @@ import (
 
 	"crier/internal/alert"
 	"crier/internal/event"
-	"crier/internal/kafka"
 	"crier/internal/problem"
 )
 
@@ -69,6 +68,14 @@ func (a *API) GetAlert(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) alert(w http.ResponseWriter, found alert.Alert, err error) error {
+	if err != nil {
+		return alertProblem(err)
+	}
+	return encode(w, http.StatusOK, found)
+}
+
+// alertProblem is what the store's error says to a client; nil for none.
+func alertProblem(err error) error {
 	switch {
 	case errors.Is(err, alert.ErrNotFound):
 		return problem.New(problem.NotFound, "You have no such alert.")
@@ -78,10 +85,8 @@ func (a *API) alert(w http.ResponseWriter, found alert.Alert, err error) error {
 		return problem.New(problem.Conflict, "A triggered alert cannot be paused: set it again, or leave it.")
 	case errors.Is(err, alert.ErrNeedsCooldown):
 		return event.Invalid{{Field: "cooldown", Rule: "required", Message: "is required where repeat is every"}}
-	case err != nil:
-		return err
 	}
-	return encode(w, http.StatusOK, found)
+	return err
 }
 
 // UpdateAlert changes an alert. What changes when it fires sets it anew, from
@@ -113,15 +118,7 @@ func (a *API) UpdateAlert(w http.ResponseWriter, r *http.Request) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
-	found, err := a.Alerts.Get(r.Context(), Who(r).UserID, id, now)
-	if err != nil {
-		return a.alert(w, found, err)
-	}
-	place, err := a.Kafka.EndOf(r.Context(), kafka.Ticks, found.Symbol)
-	if err != nil {
-		return problem.Wrap(problem.Unavailable, "Kafka did not say where the ticks end.", err)
-	}
-	found, err = a.Alerts.Update(r.Context(), Who(r).UserID, id, c, place, now)
+	found, err := a.changeAlert(r.Context(), Who(r).UserID, id, c)
 	return a.alert(w, found, err)
 }
 

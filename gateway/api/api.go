@@ -23,6 +23,7 @@ import (
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
@@ -39,6 +40,7 @@ import (
 type Kafka interface {
 	Produce(ctx context.Context, recs ...kafka.Record) error
 	EndOf(ctx context.Context, topic, key string) (event.Place, error)
+	Reread(ctx context.Context, topic string, partition int32, from, to int64, fn func(kafka.Record) bool) error
 }
 
 // Config is what handlers need to know of the operator's wishes.
@@ -57,23 +59,25 @@ type Config struct {
 // API is the handlers and what they work on. It is safe for concurrent use.
 type API struct {
 	Config
-	DB       *postgres.DB
-	Inbox    *inbox.Store
-	Alerts   *alert.Store
-	Users    *user.Store
-	Prices   *price.Store
-	Schedule *schedule.Store
-	Rooms    *room.Store
-	Presence *presence.Presence
-	Tokens   *token.Authority
-	Kafka    Kafka
-	Hub      *hub.Hub
-	SSE      *sse.Server
-	WS       *ws.Server
-	Log      *slog.Logger
+	DB          *postgres.DB
+	Inbox       *inbox.Store
+	Alerts      *alert.Store
+	Users       *user.Store
+	Prices      *price.Store
+	CandleStore *candle.Store
+	Schedule    *schedule.Store
+	Rooms       *room.Store
+	Presence    *presence.Presence
+	Tokens      *token.Authority
+	Kafka       Kafka
+	Hub         *hub.Hub
+	SSE         *sse.Server
+	WS          *ws.Server
+	Log         *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
+	day    dayBefore
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts
