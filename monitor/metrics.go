@@ -14,9 +14,12 @@ type metrics struct {
 	reread    prometheus.Counter
 
 	superseded prometheus.Counter
-	missed     prometheus.Counter
-	loaded     prometheus.Gauge
-	symbols    prometheus.Gauge
+	stale      *prometheus.GaugeVec
+
+	missedTrades, healedTrades *prometheus.CounterVec
+	missed                     prometheus.Counter
+	loaded                     prometheus.Gauge
+	symbols                    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -38,6 +41,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.missed = counter("crier_matcher_missed_ticks_total", "Ticks that were removed from Kafka before they were matched.")
 	m.loaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "crier_matcher_load_seconds", Help: "How long the last filling of the index took."})
 	m.symbols = prometheus.NewGauge(prometheus.GaugeOpts{Name: "crier_matcher_symbols", Help: "Symbols that the index keeps in mind."})
+	m.stale = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "crier_monitor_feed_stale", Help: "1 where a source has been silent for a minute."}, []string{"source"})
+	m.missedTrades = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crier_monitor_feed_missed_total", Help: "Trades that a source's stream left out, by its numbers."}, []string{"source"})
+	m.healedTrades = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crier_monitor_feed_healed_total", Help: "Trades of those that were fetched afterwards."}, []string{"source"})
+	reg.MustRegister(m.stale, m.missedTrades, m.healedTrades)
 	reg.MustRegister(m.superseded, m.missed, m.loaded, m.symbols)
 	reg.MustRegister(m.ticks, m.feedUp, m.matched, m.proposed, m.alerts, m.rejected, m.misplaced, m.moved, m.reread)
 	return m

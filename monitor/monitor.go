@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,7 @@ type Monitor struct {
 	matcher    *matcher
 	mover      *kafka.Mover
 	feeds      *lifecycle.Group // stopped first
+	ticked     sync.Map         // source -> time.Time: when its last tick was written; as many as there are feeds
 	goroutines *lifecycle.Group
 }
 
@@ -79,6 +81,7 @@ func (m *Monitor) startMatcher() error {
 		return fmt.Errorf("starting the matcher: %w", err)
 	}
 	m.goroutines.Go("matcher", m.matcher.run)
+	m.goroutines.Go("candles' retention", m.prune)
 	m.goroutines.Go("matcher's listener", func(ctx context.Context) error {
 		err := m.db.Listen(ctx, m.log, alert.Channel, func(string) { m.matcher.alertsChanged() })
 		if ctx.Err() != nil {
@@ -145,7 +148,8 @@ const liveNote = "live_ticks"
 func (m *Monitor) startFeeds(ctx context.Context) error {
 	cfg := feed.Config{
 		Symbols: m.cfg.Symbols, BinanceWSURL: m.cfg.BinanceWSURL, BinanceRESTURL: m.cfg.BinanceRESTURL, SimulatedSeed: m.cfg.SimulatedSeed,
-		ResumeFunc: m.lastProduced, Log: m.log,
+		CoinbaseWSURL: m.cfg.CoinbaseWSURL, CoinbaseRESTURL: m.cfg.CoinbaseRESTURL, KrakenWSURL: m.cfg.KrakenWSURL, KrakenRESTURL: m.cfg.KrakenRESTURL,
+		ResumeFunc: m.lastProduced, GapFunc: m.gap, Log: m.log,
 	}
 	list := m.cfg.Feeds
 	if list == Auto {
@@ -157,6 +161,9 @@ func (m *Monitor) startFeeds(ctx context.Context) error {
 	feeds, err := feed.Parse(list, cfg)
 	if err != nil {
 		return err
+	}
+	if len(feeds) > 0 {
+		m.feeds.Go("watching the feeds", func(ctx context.Context) error { return m.watchFeeds(ctx, feeds) })
 	}
 	for _, f := range feeds {
 		m.feeds.Go("feed "+f.Name(), func(ctx context.Context) error { return m.feed(ctx, f) })
