@@ -30,6 +30,8 @@ func (m *matcher) assign(ctx context.Context, offsets map[string]map[int32]int64
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	began := time.Now()
+	m.loading.Store(0)
+	defer m.loading.Store(-1)
 	var err error
 	if m.topicID, err = m.kafka.TopicID(ctx, kafka.Ticks); err != nil {
 		return err
@@ -136,6 +138,7 @@ func (m *matcher) load(ctx context.Context, fresh map[int32]*assigned, proposals
 			return nil
 		}
 		if loaded++; loaded%100_000 == 0 {
+			m.loading.Store(int64(loaded))
 			m.metrics.alerts.Set(float64(loaded))
 			if loaded%1_000_000 == 0 {
 				m.log.Info("loading alerts", "loaded", loaded, "about", expected)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,6 +36,10 @@ type matcher struct {
 	log     *slog.Logger
 	metrics *metrics
 	fail    func(string)
+
+	// loading is how many alerts have been read into indexes that are not ready, -1
+	// while none is being filled.
+	loading atomic.Int64
 
 	mu         sync.Mutex
 	partitions map[int32]*assigned

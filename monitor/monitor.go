@@ -72,6 +72,7 @@ func (m *Monitor) Start(ctx context.Context) error {
 func (m *Monitor) startMatcher() error {
 	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
 		partitions: make(map[int32]*assigned), wake: func() {}}
+	m.matcher.loading.Store(-1)
 	var err error
 	m.matcher.group, err = m.kafka.Group(kafka.GroupConfig{
 		Name: MatcherGroup, Topics: []string{kafka.Ticks}, Markers: true,
@@ -214,6 +215,17 @@ func (m *Monitor) Failed() <-chan struct{} { return m.goroutines.Context().Done(
 
 // Err is why the part has ended by itself.
 func (m *Monitor) Err() error { return m.goroutines.Err() }
+
+// Ready says why the part is not: while the index is filled no tick is matched.
+func (m *Monitor) Ready(context.Context) error {
+	if m.matcher == nil {
+		return nil
+	}
+	if n := m.matcher.loading.Load(); n >= 0 {
+		return fmt.Errorf("alerts are being loaded, %d so far", n)
+	}
+	return nil
+}
 
 // Stop ends the feeds, waits until their ticks are acknowledged, then ends the
 // matcher, which commits where it stands, and the mover.

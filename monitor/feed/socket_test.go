@@ -75,7 +75,9 @@ func (m *market) config(symbols ...string) (Config, *[]string) {
 	var gaps []string
 	ws := "ws" + strings.TrimPrefix(m.URL, "http") + "/ws"
 	return Config{Symbols: symbols, CoinbaseWSURL: ws, CoinbaseRESTURL: m.URL, KrakenWSURL: ws, KrakenRESTURL: m.URL, Log: slog.New(slog.DiscardHandler),
-		GapFunc: func(source string, missed, healed int64) { gaps = append(gaps, fmt.Sprintf("%s %d/%d", source, healed, missed)) }}, &gaps
+		GapFunc: func(source string, missed, healed int64) {
+			gaps = append(gaps, fmt.Sprintf("%s %d/%d", source, healed, missed))
+		}}, &gaps
 }
 
 func quick(f *SocketFeed) *SocketFeed {
