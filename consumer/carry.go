@@ -9,8 +9,10 @@ import (
 
 	"crier/consumer/mail"
 	"crier/internal/alert"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
+	"crier/internal/lifecycle"
 	"crier/internal/user"
 )
 
@@ -19,7 +21,11 @@ import (
 // be.
 func (c *Consumer) carry(ctx context.Context, tx pgx.Tx, now time.Time, units []unit, decisions *alert.Decisions) error {
 	list, err := c.deliveries(ctx, tx, units, decisions)
-	if err != nil || len(list) == 0 {
+	if err != nil {
+		return err
+	}
+	unsent, err := c.carryWebhooks(ctx, tx, units, now)
+	if list = append(list, unsent...); err != nil || len(list) == 0 {
 		return err
 	}
 	if err := inbox.QueueDeliveries(ctx, tx, list, now); err != nil {
@@ -35,6 +41,39 @@ func (c *Consumer) carry(ctx context.Context, tx pgx.Tx, now time.Time, units []
 		return nil
 	}
 	return c.jobs.Mails(ctx, tx, mails)
+}
+
+// carryWebhooks queues new notifications for their users' own destinations; it
+// returns those that have nowhere to go.
+func (c *Consumer) carryWebhooks(ctx context.Context, tx pgx.Tx, units []unit, now time.Time) ([]inbox.Delivery, error) {
+	var notices []destination.Notice
+	var of []*event.Stored
+	for i := range units {
+		u := &units[i]
+		if u.notify == nil || !slices.Contains(u.notify.Channels, inbox.ByWebhook) {
+			continue
+		}
+		for j := range u.outcomes {
+			if o := &u.outcomes[j]; o.Status == event.StatusStored && !o.Again {
+				notices = append(notices, destination.Notice{Owner: o.Stored.UserID, EventID: o.Stored.EventID, Data: o.Stored.AppendJSON(nil)})
+				of = append(of, &o.Stored)
+			}
+		}
+	}
+	counts, err := destination.PushNotices(ctx, tx, notices, now)
+	if err != nil {
+		return nil, err
+	}
+	var unsent []inbox.Delivery
+	for i, n := range counts {
+		if n == 0 {
+			unsent = append(unsent, inbox.Delivery{UserID: of[i].UserID, NotificationID: of[i].ID, Channel: inbox.ByWebhook, State: inbox.Failed, Error: "the user has no destination that is enabled"})
+		}
+	}
+	if len(notices) > 0 {
+		c.pusher.Poke() // it looks again by itself when it was too early
+	}
+	return unsent, nil
 }
 
 // deliveries are those of the batch's new notifications: a fired alert's goes
@@ -82,4 +121,32 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 		}
 	}
 	return list, nil
+}
+
+// How requests for new passwords, which gateways write, are looked for.
+const (
+	resetsEvery = time.Second
+	resetsBatch = 100
+)
+
+// queueResets is the life of the goroutine that makes jobs of requests for new
+// passwords.
+func (c *Consumer) queueResets(ctx context.Context) error {
+	for lifecycle.Sleep(ctx, resetsEvery) == nil {
+		err := c.db.Tx(ctx, func(tx pgx.Tx) error {
+			ids, err := user.TakeResets(ctx, tx, time.Now(), resetsBatch)
+			if err != nil || len(ids) == 0 {
+				return err
+			}
+			if c.jobs == nil {
+				c.log.Warn("links to new passwords were asked for, and no mail server is configured (CRIER_SMTP_URL)", "requests", len(ids))
+				return nil
+			}
+			return c.jobs.Resets(ctx, tx, ids)
+		})
+		if err != nil && ctx.Err() == nil {
+			c.log.Error("queueing links to new passwords", "error", err)
+		}
+	}
+	return nil
 }

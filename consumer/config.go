@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/url"
 	"time"
+
+	"crier/consumer/webhook"
 )
 
 // Config is what an operator may change.
@@ -19,6 +21,8 @@ type Config struct {
 	InboxRetention time.Duration
 	// Mail says how notifications go out by email.
 	Mail MailConfig
+	// Webhooks says how items go to destinations.
+	Webhooks WebhookConfig
 	// FailFunc is called at named points of a batch; tests kill the process
 	// there. nil does nothing.
 	FailFunc func(point string)
@@ -32,6 +36,22 @@ type MailConfig struct {
 	Templates string  // folder; "": the built-in ones
 	PerSecond float64 // mails to the server; 0: as fast as it takes them
 }
+
+// WebhookConfig is what an operator may change of deliveries to destinations.
+type WebhookConfig struct {
+	webhook.Config
+	Allow     []string      // ranges that deliveries may reach although they are private
+	Retention time.Duration // how long items and attempts are kept; 0: 720 h
+}
+
+// DefaultWebhookRetention is how long items and attempts are kept.
+const DefaultWebhookRetention = 720 * time.Hour
+
+// minWebhookRetention outlasts a delivery's last attempt.
+const minWebhookRetention = 48 * time.Hour
+
+// IncomingGroup is the name of the group that reads `incoming`.
+const IncomingGroup = "crier-incoming"
 
 // Group is the name of the consumer group.
 const Group = "crier-consumer"
@@ -52,6 +72,15 @@ func (c *Config) normalise() error {
 	}
 	if c.InboxRetention < time.Minute {
 		errs = append(errs, errors.New("CRIER_INBOX_RETENTION: must be at least 1m"))
+	}
+	if c.Webhooks.Retention == 0 {
+		c.Webhooks.Retention = DefaultWebhookRetention
+	}
+	if c.Webhooks.Retention < minWebhookRetention {
+		errs = append(errs, errors.New("CRIER_WEBHOOK_RETENTION: must be at least 48h: deliveries are tried for more than a day"))
+	}
+	if c.Webhooks.FailFunc == nil {
+		c.Webhooks.FailFunc = c.FailFunc
 	}
 	if u, err := url.Parse(c.Mail.PublicURL); c.Mail.SMTPURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		errs = append(errs, errors.New("CRIER_PUBLIC_URL: is required with CRIER_SMTP_URL, such as https://crier.example.org: mails have links to it"))

@@ -11,6 +11,8 @@ import (
 
 	"crier/consumer/delivery"
 	"crier/consumer/mail"
+	"crier/consumer/webhook"
+	"crier/internal/destination"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -20,16 +22,18 @@ import (
 	"crier/internal/user"
 )
 
-// Consumer is the running part. New makes it, Start joins the group, Stop
-// finishes the batch in flight. It owns five goroutines: the batch loop, the
-// pruner, and those that deliver what is due, end what has expired, and part whom
-// dead gateways have left behind.
+// Consumer is the running part. New makes it, Start joins its groups, Stop
+// finishes the batches in flight. It owns the two batch loops, the pruner, those
+// that deliver what is due, end what has expired, part whom dead gateways have
+// left behind and queue mails with links to new passwords, and through its
+// queues the workers.
 type Consumer struct {
 	cfg     Config
 	db      *postgres.DB
 	kafka   *kafka.Client
 	inbox   *inbox.Store
 	users   *user.Store
+	targets *destination.Store
 	log     *slog.Logger
 	metrics *metrics
 
@@ -39,6 +43,8 @@ type Consumer struct {
 
 	reg        prometheus.Registerer
 	group      *kafka.Group
+	incoming   *kafka.Group
+	pusher     *webhook.Dispatcher
 	sender     *mail.Sender
 	jobs       *delivery.Queue // nil without a mail server
 	goroutines *lifecycle.Group
@@ -49,12 +55,21 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	if err := cfg.normalise(); err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), schedule: schedule.New(db), rooms: room.New(db), due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg}, nil
+	guard, err := destination.NewGuard(cfg.Webhooks.Allow)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{
+		cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), targets: destination.New(db), schedule: schedule.New(db), rooms: room.New(db),
+		due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg,
+	}
+	c.pusher = webhook.New(cfg.Webhooks.Config, c.targets, guard, c.tellOwner, c.log, reg)
+	return c, nil
 }
 
 // Start joins the group and begins to read. Failed reports a later end.
 func (c *Consumer) Start(ctx context.Context) error {
-	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Deliveries, kafka.Results, kafka.DeadLetters); err != nil {
+	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Deliveries, kafka.Results, kafka.DeadLetters, kafka.Incoming); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	if err := c.startJobs(ctx); err != nil {
@@ -65,11 +80,18 @@ func (c *Consumer) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
+	if c.incoming, err = c.kafka.Group(kafka.GroupConfig{Name: IncomingGroup, Topics: []string{kafka.Incoming}}); err != nil {
+		return fmt.Errorf("starting the consumer: %w", err)
+	}
+	c.pusher.Start(ctx)
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
-	c.goroutines.Go("consumer batches", c.run)
+	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.process) })
+	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn) })
+	c.goroutines.Go("watching deliveries", c.watchPusher)
 	c.goroutines.Go("consumer pruner", c.prune)
 	c.goroutines.Go("scheduled sends", c.deliverDue)
 	c.goroutines.Go("expiry", c.expire)
+	c.goroutines.Go("links to new passwords", c.queueResets)
 	c.goroutines.Go("orphans of gateways", c.partOrphans)
 	c.log.Info("consumer started", "group", Group)
 	return nil
@@ -82,7 +104,11 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 		c.log.Warn("CRIER_SMTP_URL is not set: no mail is sent")
 		return nil
 	}
-	signer, err := c.users.Unsubscriber(ctx)
+	signer, err := c.users.Signer(ctx, user.Unsubscribing)
+	if err != nil {
+		return err
+	}
+	resets, err := c.users.Signer(ctx, user.Resetting)
 	if err != nil {
 		return err
 	}
@@ -93,7 +119,8 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 	if c.sender, err = mail.NewSender(m.SMTPURL, m.PerSecond); err != nil {
 		return err
 	}
-	if c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), c.log); err != nil {
+	c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), mail.NewResetWorker(c.sender, composer, c.users, resets, c.log), c.log)
+	if err != nil {
 		return err
 	}
 	return c.jobs.Start(ctx)
@@ -113,6 +140,8 @@ func (c *Consumer) Stop(ctx context.Context) error {
 	}
 	err := c.goroutines.Stop(ctx)
 	c.group.Close()
+	c.incoming.Close()
+	err = errors.Join(err, c.pusher.Stop(ctx))
 	if c.jobs != nil {
 		err = errors.Join(err, c.jobs.Stop(ctx))
 		c.sender.Close()
@@ -124,17 +153,22 @@ func (c *Consumer) Stop(ctx context.Context) error {
 // that the whole program promises.
 const drainTime = 7 * time.Second
 
-func (c *Consumer) run(ctx context.Context) error {
+// processFunc takes a batch of records through to its effects.
+type processFunc func(ctx context.Context, recs []kafka.Record) error
+
+// run reads one group's records and has each batch processed and committed. The
+// two groups have a loop each, so that a flood of one does not delay the other.
+func (c *Consumer) run(ctx context.Context, group *kafka.Group, process processFunc) error {
 	var wait lifecycle.Backoff
 	for {
-		batch, err := c.group.Poll(ctx, c.cfg.Batch)
+		batch, err := group.Poll(ctx, c.cfg.Batch)
 		if ctx.Err() != nil {
-			c.group.Release()
+			group.Release()
 			return nil
 		}
 		if err != nil {
 			c.log.Error("reading from Kafka", "error", err)
-			c.group.Release()
+			group.Release()
 			if wait.Wait(ctx) != nil {
 				return nil
 			}
@@ -142,10 +176,10 @@ func (c *Consumer) run(ctx context.Context) error {
 		}
 		wait.Reset()
 		if len(batch.Records) == 0 {
-			c.group.Release()
+			group.Release()
 			continue
 		}
-		if !c.settle(ctx, batch) {
+		if !c.settle(ctx, group, batch, process) {
 			return nil
 		}
 	}
@@ -153,14 +187,14 @@ func (c *Consumer) run(ctx context.Context) error {
 
 // settle takes a batch through to the commit, again and again until it is
 // done; false: the part was stopped first, and the batch will be read again.
-func (c *Consumer) settle(ctx context.Context, batch kafka.Batch) bool {
+func (c *Consumer) settle(ctx context.Context, group *kafka.Group, batch kafka.Batch, process processFunc) bool {
 	work, cancel := untilDrained(ctx)
 	defer cancel()
 	var wait lifecycle.Backoff
 	for {
-		err := c.process(work, batch.Records)
+		err := process(work, batch.Records)
 		if err == nil {
-			err = c.group.Commit(work, batch)
+			err = group.Commit(work, batch)
 			c.cfg.FailFunc("consumer.after-commit")
 			if err != nil && work.Err() == nil {
 				// The group has moved on without us, or Kafka is away: the records
@@ -170,13 +204,13 @@ func (c *Consumer) settle(ctx context.Context, batch kafka.Batch) bool {
 			return ctx.Err() == nil
 		}
 		if work.Err() != nil {
-			c.group.Release()
+			group.Release()
 			return false
 		}
 		c.metrics.retries.Inc()
 		c.log.Error("a batch is tried again", "records", len(batch.Records), "error", err)
 		if wait.Wait(work) != nil {
-			c.group.Release()
+			group.Release()
 			return false
 		}
 	}
@@ -240,7 +274,11 @@ func (c *Consumer) pruneOnce(ctx context.Context) error {
 			return err
 		}
 		if n == 0 {
-			return errors.Join(c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
+			break
 		}
 	}
+	if err := c.prunePushes(ctx, now); err != nil {
+		return err
+	}
+	return errors.Join(c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
 }

@@ -15,6 +15,994 @@ const docTemplate = `{
     "host": "{{.Host}}",
     "basePath": "{{.BasePath}}",
     "paths": {
+        "/accounts": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "List accounts",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "1 to 200, default 50",
+                        "name": "limit",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "from a page's next",
+                        "name": "cursor",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/destination.Account"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "Anybody may. The secret token is shown this once; a signed-in person's account is theirs, and needs none.",
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Make an account that data can be pushed in for",
+                "parameters": [
+                    {
+                        "description": "account_name and email; website if you like",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.AccountRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "201": {
+                        "description": "Created",
+                        "schema": {
+                            "$ref": "#/definitions/api.NewAccount"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Show an account",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/destination.Account"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "delete": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Delete an account, with its destinations",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "patch": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Change an account",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "description": "what is to be different",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.AccountRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/destination.Account"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "List destinations",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/destination.Destination"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "description": "The signing secret is shown this once.",
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Add a destination",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "description": "url; http_method (default POST), headers, ordered, rate a second",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.DestinationRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "201": {
+                        "description": "Created",
+                        "schema": {
+                            "$ref": "#/definitions/api.NewDestination"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Show a destination",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/destination.Destination"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "delete": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Delete a destination",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "patch": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "description": "While it is disabled, what comes for it waits; enabled again, it goes on where it stopped.",
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Change a destination",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "description": "what is to be different",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.DestinationRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/destination.Destination"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}/attempts": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "List a destination's attempts",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "type": "boolean",
+                        "description": "only those that did not go well",
+                        "name": "failed",
+                        "in": "query"
+                    },
+                    {
+                        "type": "integer",
+                        "description": "1 to 200, default 50",
+                        "name": "limit",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "from a page's next",
+                        "name": "cursor",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.AttemptPage"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}/attempts/{n}/replay": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Deliver an attempt's item again",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the attempt's id",
+                        "name": "n",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "the account's secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.Replayed"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}/replay": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Deliver again all that failed since a time",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "description": "since",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ReplayRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.Replayed"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}/secret": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Give a destination a new signing secret; the old one signs beside it for 24 h",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.RotatedSecret"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/destinations/{did}/test": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Try a destination; the attempt shows under its attempts",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the account's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "integer",
+                        "description": "the destination's id",
+                        "name": "did",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.TestFired"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/accounts/{id}/secret": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Give an account a new secret token; the old one ends at once",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its secret token",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.SecretToken"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/alerts": {
             "get": {
                 "security": [
@@ -642,6 +1630,84 @@ const docTemplate = `{
                 }
             }
         },
+        "/incoming": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    },
+                    {
+                        "apikey": []
+                    }
+                ],
+                "description": "Every destination of the account gets it. Answered once Kafka has acknowledged it: from then on it is not lost.",
+                "tags": [
+                    "data pusher"
+                ],
+                "summary": "Push data in for an account",
+                "parameters": [
+                    {
+                        "description": "account_id and data (any JSON, at most 64 KiB)",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.IncomingRequest"
+                        }
+                    },
+                    {
+                        "type": "string",
+                        "description": "the account's secret token, if not in the body",
+                        "name": "X-Account-Token",
+                        "in": "header"
+                    },
+                    {
+                        "type": "string",
+                        "description": "the same key and data within 24 h gives the first answer again",
+                        "name": "Idempotency-Key",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted",
+                        "schema": {
+                            "$ref": "#/definitions/api.AcceptedItem"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "422": {
+                        "description": "Unprocessable Entity",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "503": {
+                        "description": "Service Unavailable",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/login": {
             "post": {
                 "tags": [
@@ -1123,7 +2189,7 @@ const docTemplate = `{
                 "tags": [
                     "notifications"
                 ],
-                "summary": "A notification's deliveries by email",
+                "summary": "A notification's deliveries by email and webhook",
                 "parameters": [
                     {
                         "type": "integer",
@@ -1369,6 +2435,85 @@ const docTemplate = `{
                     },
                     "429": {
                         "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/password/reset": {
+            "post": {
+                "description": "Always 202: nobody learns who has an account. At most 3 mails an hour go to an account; the link is good for an hour, once.",
+                "tags": [
+                    "account"
+                ],
+                "summary": "Ask for a new password by mail",
+                "parameters": [
+                    {
+                        "description": "username or email",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ResetRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "202": {
+                        "description": "Accepted"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/password/reset/confirm": {
+            "post": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "Set a new password by the link in a mail",
+                "parameters": [
+                    {
+                        "description": "the link's token, and the new password",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ConfirmRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -2628,6 +3773,41 @@ const docTemplate = `{
                 }
             }
         },
+        "api.AcceptedItem": {
+            "type": "object",
+            "properties": {
+                "event_id": {
+                    "type": "string"
+                },
+                "offset": {
+                    "type": "integer"
+                },
+                "partition": {
+                    "type": "integer"
+                },
+                "topic": {
+                    "type": "string",
+                    "example": "incoming"
+                }
+            }
+        },
+        "api.AccountRequest": {
+            "type": "object",
+            "properties": {
+                "account_name": {
+                    "type": "string",
+                    "example": "Shop"
+                },
+                "email": {
+                    "type": "string",
+                    "example": "ops@example.org"
+                },
+                "website": {
+                    "type": "string",
+                    "example": "https://example.org"
+                }
+            }
+        },
         "api.AlertRequest": {
             "type": "object",
             "properties": {
@@ -2723,6 +3903,20 @@ const docTemplate = `{
                 }
             }
         },
+        "api.AttemptPage": {
+            "type": "object",
+            "properties": {
+                "next": {
+                    "type": "string"
+                },
+                "results": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/destination.Attempt"
+                    }
+                }
+            }
+        },
         "api.BulkAnswer": {
             "type": "object",
             "properties": {
@@ -2813,6 +4007,53 @@ const docTemplate = `{
                 },
                 "symbol": {
                     "type": "string"
+                }
+            }
+        },
+        "api.ConfirmRequest": {
+            "type": "object",
+            "properties": {
+                "new_password": {
+                    "type": "string",
+                    "example": "battery staple"
+                },
+                "token": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.DestinationRequest": {
+            "type": "object",
+            "properties": {
+                "enabled": {
+                    "description": "PATCH only",
+                    "type": "boolean"
+                },
+                "headers": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "string"
+                    }
+                },
+                "http_method": {
+                    "type": "string",
+                    "enum": [
+                        "GET",
+                        "POST",
+                        "PUT",
+                        "PATCH",
+                        "DELETE"
+                    ]
+                },
+                "ordered": {
+                    "type": "boolean"
+                },
+                "rate": {
+                    "type": "number"
+                },
+                "url": {
+                    "type": "string",
+                    "example": "https://example.org/hook"
                 }
             }
         },
@@ -2984,6 +4225,12 @@ const docTemplate = `{
         "api.ExportView": {
             "type": "object",
             "properties": {
+                "accounts": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/destination.Export"
+                    }
+                },
                 "alerts": {
                     "type": "array",
                     "items": {
@@ -2994,6 +4241,13 @@ const docTemplate = `{
                     "type": "object"
                 },
                 "notifications": {
+                    "type": "array",
+                    "items": {
+                        "type": "object"
+                    }
+                },
+                "said": {
+                    "description": "in rooms",
                     "type": "array",
                     "items": {
                         "type": "object"
@@ -3061,6 +4315,26 @@ const docTemplate = `{
                 }
             }
         },
+        "api.IncomingRequest": {
+            "type": "object",
+            "properties": {
+                "account_id": {
+                    "type": "integer"
+                },
+                "data": {
+                    "type": "object"
+                },
+                "event_id": {
+                    "type": "string"
+                },
+                "idempotency_key": {
+                    "type": "string"
+                },
+                "secret_token": {
+                    "type": "string"
+                }
+            }
+        },
         "api.LoginAnswer": {
             "type": "object",
             "properties": {
@@ -3104,6 +4378,100 @@ const docTemplate = `{
             "properties": {
                 "all": {
                     "type": "boolean"
+                }
+            }
+        },
+        "api.NewAccount": {
+            "type": "object",
+            "properties": {
+                "account_name": {
+                    "type": "string"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "email": {
+                    "type": "string"
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "owner": {
+                    "type": "string"
+                },
+                "secret_token": {
+                    "type": "string",
+                    "example": "q3f9LrV0t2cXzW81mYb7KdPn5sAaHe46"
+                },
+                "website": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.NewDestination": {
+            "type": "object",
+            "properties": {
+                "account_id": {
+                    "type": "integer"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "disabled_reason": {
+                    "type": "string",
+                    "enum": [
+                        "owner",
+                        "gone",
+                        "failing"
+                    ]
+                },
+                "enabled": {
+                    "type": "boolean"
+                },
+                "failed": {
+                    "description": "items given up, counted to 1,000",
+                    "type": "integer"
+                },
+                "failing_since": {
+                    "type": "string"
+                },
+                "headers": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "string"
+                    }
+                },
+                "http_method": {
+                    "type": "string",
+                    "enum": [
+                        "GET",
+                        "POST",
+                        "PUT",
+                        "PATCH",
+                        "DELETE"
+                    ]
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "ordered": {
+                    "type": "boolean"
+                },
+                "rate": {
+                    "description": "a second; 0: not limited",
+                    "type": "number"
+                },
+                "secret": {
+                    "type": "string",
+                    "example": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw8kKwmGkYZL0="
+                },
+                "url": {
+                    "type": "string",
+                    "example": "https://example.org/hook"
+                },
+                "waiting": {
+                    "description": "items yet to be delivered, counted to 1,000",
+                    "type": "integer"
                 }
             }
         },
@@ -3211,12 +4579,52 @@ const docTemplate = `{
                 }
             }
         },
+        "api.ReplayRequest": {
+            "type": "object",
+            "properties": {
+                "since": {
+                    "type": "string",
+                    "example": "2030-01-01T00:00:00Z"
+                }
+            }
+        },
+        "api.Replayed": {
+            "type": "object",
+            "properties": {
+                "queued": {
+                    "type": "integer"
+                }
+            }
+        },
+        "api.ResetRequest": {
+            "type": "object",
+            "properties": {
+                "email": {
+                    "type": "string",
+                    "example": "ann@example.org"
+                },
+                "username": {
+                    "type": "string"
+                }
+            }
+        },
         "api.RoomRequest": {
             "type": "object",
             "properties": {
                 "name": {
                     "type": "string",
                     "example": "friends"
+                }
+            }
+        },
+        "api.RotatedSecret": {
+            "type": "object",
+            "properties": {
+                "old_secret_ends": {
+                    "type": "string"
+                },
+                "secret": {
+                    "type": "string"
                 }
             }
         },
@@ -3243,6 +4651,14 @@ const docTemplate = `{
                     "example": "5b1f4a52-5f2f-4d3e-9d3b-3a1f0f5c8f10"
                 },
                 "payload": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.SecretToken": {
+            "type": "object",
+            "properties": {
+                "secret_token": {
                     "type": "string"
                 }
             }
@@ -3371,6 +4787,14 @@ const docTemplate = `{
                 }
             }
         },
+        "api.TestFired": {
+            "type": "object",
+            "properties": {
+                "event_id": {
+                    "type": "string"
+                }
+            }
+        },
         "api.TicketAnswer": {
             "type": "object",
             "properties": {
@@ -3405,6 +4829,154 @@ const docTemplate = `{
             "properties": {
                 "token": {
                     "type": "string"
+                }
+            }
+        },
+        "destination.Account": {
+            "type": "object",
+            "properties": {
+                "account_name": {
+                    "type": "string"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "email": {
+                    "type": "string"
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "owner": {
+                    "type": "string"
+                },
+                "website": {
+                    "type": "string"
+                }
+            }
+        },
+        "destination.Attempt": {
+            "type": "object",
+            "properties": {
+                "answer": {
+                    "description": "its first 1 KiB",
+                    "type": "string"
+                },
+                "at": {
+                    "type": "string"
+                },
+                "attempt": {
+                    "type": "integer"
+                },
+                "data": {
+                    "type": "object"
+                },
+                "delivery": {
+                    "description": "the item's state there now",
+                    "type": "string",
+                    "enum": [
+                        "delivered",
+                        "waiting",
+                        "failed"
+                    ]
+                },
+                "error": {
+                    "description": "absent: it went well",
+                    "type": "string"
+                },
+                "event_id": {
+                    "type": "string"
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "request": {
+                    "type": "string",
+                    "example": "POST https://example.org/hook"
+                },
+                "status": {
+                    "description": "absent: there was no answer",
+                    "type": "integer"
+                },
+                "took_ms": {
+                    "type": "integer"
+                }
+            }
+        },
+        "destination.Destination": {
+            "type": "object",
+            "properties": {
+                "account_id": {
+                    "type": "integer"
+                },
+                "created_at": {
+                    "type": "string"
+                },
+                "disabled_reason": {
+                    "type": "string",
+                    "enum": [
+                        "owner",
+                        "gone",
+                        "failing"
+                    ]
+                },
+                "enabled": {
+                    "type": "boolean"
+                },
+                "failed": {
+                    "description": "items given up, counted to 1,000",
+                    "type": "integer"
+                },
+                "failing_since": {
+                    "type": "string"
+                },
+                "headers": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "string"
+                    }
+                },
+                "http_method": {
+                    "type": "string",
+                    "enum": [
+                        "GET",
+                        "POST",
+                        "PUT",
+                        "PATCH",
+                        "DELETE"
+                    ]
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "ordered": {
+                    "type": "boolean"
+                },
+                "rate": {
+                    "description": "a second; 0: not limited",
+                    "type": "number"
+                },
+                "url": {
+                    "type": "string",
+                    "example": "https://example.org/hook"
+                },
+                "waiting": {
+                    "description": "items yet to be delivered, counted to 1,000",
+                    "type": "integer"
+                }
+            }
+        },
+        "destination.Export": {
+            "type": "object",
+            "properties": {
+                "account": {
+                    "$ref": "#/definitions/destination.Account"
+                },
+                "destinations": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/destination.Destination"
+                    }
                 }
             }
         },

@@ -24,6 +24,7 @@ import (
 	"crier/gateway/ws"
 	"crier/internal/alert"
 	"crier/internal/candle"
+	"crier/internal/destination"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -76,6 +77,10 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	if err != nil {
 		return nil, err
 	}
+	guard, err := destination.NewGuard(cfg.WebhookAllow)
+	if err != nil {
+		return nil, err
+	}
 	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
 	users, inboxes := user.New(db), inbox.New(db)
 	g.hub = hub.New(source{inboxes, users})
@@ -86,7 +91,8 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote},
-		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Prices: price.New(db), CandleStore: candle.New(db), Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
+		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
+		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}
 	g.api.Prepare(reg)
@@ -98,7 +104,7 @@ func (g *Gateway) API() *api.API { return g.api }
 
 // Start resolves the ends of the topics, then listens.
 func (g *Gateway) Start(ctx context.Context) error {
-	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Rooms, kafka.Deliveries, kafka.Signals); err != nil {
+	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Rooms, kafka.Deliveries, kafka.Signals, kafka.Incoming); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
 	n, err := g.kafka.Partitions(ctx, kafka.Ticks)

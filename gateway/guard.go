@@ -57,6 +57,8 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
 	case rt.Scope == api.Sender && who.UserID == "" && who.Service == "":
 		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or a user's token.")
+	case rt.Scope == api.Holder && who.UserID == "" && who.Service == "" && r.Header.Get(api.AccountToken) == "":
+		return problem.New(problem.Unauthorized, "This needs the account's secret token ("+api.AccountToken+"), its owner's session, or an API key.")
 	}
 	if !streams {
 		w.Header().Set("Cache-Control", "no-store")
@@ -110,7 +112,7 @@ func (g *Gateway) outer(next http.Handler) http.Handler {
 				h.Set("Access-Control-Expose-Headers", "Retry-After")
 				if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 					h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-					h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key, X-Crier-CSRF")
+					h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key, X-Account-Token, X-Crier-CSRF")
 					h.Set("Access-Control-Max-Age", "600")
 					w.WriteHeader(http.StatusNoContent)
 					return

@@ -201,7 +201,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		}},
 	}
 	for _, rt := range w.Routes() {
-		path := strings.NewReplacer("{id}", "7", "{name}", "x").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "7", "{did}", "7", "{n}", "7", "{name}", "x").Replace(rt.Path)
 		for _, c := range callers {
 			status, _, text := w.ask(rt.Method, path, `{}`, c.who)
 			want := c.allow(rt)
@@ -235,7 +235,7 @@ func TestStrangeAddresses(t *testing.T) {
 				addresses = append(addresses, strings.NewReplacer("{id}", v, "{name}", v).Replace(rt.Path))
 			}
 		}
-		plain := strings.NewReplacer("{id}", "7", "{name}", "x").Replace(rt.Path)
+		plain := strings.NewReplacer("{id}", "7", "{did}", "7", "{n}", "7", "{name}", "x").Replace(rt.Path)
 		if rt.Method == "GET" {
 			for _, q := range queries {
 				addresses = append(addresses, plain+"?"+q)

@@ -36,6 +36,8 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: a.Profile},
 		{Method: "DELETE", Path: "/profile", Scope: api.Person, Handler: a.Leave},
 		{Method: "POST", Path: "/password", Scope: api.Person, Handler: a.ChangePassword},
+		{Method: "POST", Path: "/password/reset", Scope: api.Public, Handler: a.ResetPassword},
+		{Method: "POST", Path: "/password/reset/confirm", Scope: api.Public, Handler: a.ConfirmReset},
 		{Method: "GET", Path: "/export", Scope: api.Person, Handler: a.Export},
 		{Method: "GET", Path: "/sessions", Scope: api.Person, Handler: a.Sessions},
 		{Method: "DELETE", Path: "/sessions/{id}", Scope: api.Person, Handler: a.EndSession},
@@ -84,11 +86,29 @@ func routes(a *api.API) []api.Route {
 		{Method: "PATCH", Path: "/alerts/{id}", Scope: api.Person, Handler: a.UpdateAlert},
 		{Method: "DELETE", Path: "/alerts/{id}", Scope: api.Person, Handler: a.DeleteAlert},
 		{Method: "GET", Path: "/alerts/{id}/firings", Scope: api.Person, Handler: a.Firings},
+
+		{Method: "POST", Path: "/accounts", Scope: api.Public, Handler: a.CreateAccount},
+		{Method: "GET", Path: "/accounts", Scope: api.Sender, Handler: a.ListAccounts},
+		{Method: "GET", Path: "/accounts/{id}", Scope: api.Holder, Handler: a.GetAccount},
+		{Method: "PATCH", Path: "/accounts/{id}", Scope: api.Holder, Handler: a.UpdateAccount},
+		{Method: "DELETE", Path: "/accounts/{id}", Scope: api.Holder, Handler: a.DeleteAccount},
+		{Method: "POST", Path: "/accounts/{id}/secret", Scope: api.Holder, Handler: a.RotateAccountSecret},
+		{Method: "POST", Path: "/accounts/{id}/destinations", Scope: api.Holder, Handler: a.CreateDestination},
+		{Method: "GET", Path: "/accounts/{id}/destinations", Scope: api.Holder, Handler: a.ListDestinations},
+		{Method: "GET", Path: "/accounts/{id}/destinations/{did}", Scope: api.Holder, Handler: a.GetDestination},
+		{Method: "PATCH", Path: "/accounts/{id}/destinations/{did}", Scope: api.Holder, Handler: a.UpdateDestination},
+		{Method: "DELETE", Path: "/accounts/{id}/destinations/{did}", Scope: api.Holder, Handler: a.DeleteDestination},
+		{Method: "POST", Path: "/accounts/{id}/destinations/{did}/secret", Scope: api.Holder, Handler: a.RotateSecret},
+		{Method: "POST", Path: "/accounts/{id}/destinations/{did}/test", Scope: api.Holder, Handler: a.TestDestination},
+		{Method: "GET", Path: "/accounts/{id}/destinations/{did}/attempts", Scope: api.Holder, Handler: a.Attempts},
+		{Method: "POST", Path: "/accounts/{id}/destinations/{did}/attempts/{n}/replay", Scope: api.Holder, Handler: a.ReplayAttempt},
+		{Method: "POST", Path: "/accounts/{id}/destinations/{did}/replay", Scope: api.Holder, Handler: a.ReplayFailed},
+		{Method: "POST", Path: "/incoming", Scope: api.Public, Handler: a.Incoming},
 	}
 }
 
 // pagePaths are the demo page's own addresses; each shows the same document.
-var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/rooms", "/rooms/{name}", "/account", "/send", "/login", "/signup"}
+var pagePaths = []string{"/", "/inbox", "/inbox/{id}", "/prices", "/alerts", "/alerts/{id}", "/rooms", "/rooms/{name}", "/account", "/reset", "/destinations", "/destinations/{id}", "/send", "/login", "/signup"}
 
 // Policies of what documents may load. Swagger's own page starts itself by an
 // inline script and styles itself inline.

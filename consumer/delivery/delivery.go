@@ -8,6 +8,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -36,10 +37,10 @@ type Queue struct {
 }
 
 // New sets up the queues; Start works them.
-func New(db *postgres.DB, mails *mail.Worker, log *slog.Logger) (*Queue, error) {
+func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, log *slog.Logger) (*Queue, error) {
 	workers := river.NewWorkers()
-	if err := river.AddWorkerSafely(workers, mails); err != nil {
-		return nil, fmt.Errorf("registering the mail worker: %w", err)
+	if err := errors.Join(river.AddWorkerSafely(workers, mails), river.AddWorkerSafely(workers, resets)); err != nil {
+		return nil, fmt.Errorf("registering the mail workers: %w", err)
 	}
 	c, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{
 		Queues:               map[string]river.QueueConfig{mail.Queue: {MaxWorkers: mailWorkers}},
@@ -80,6 +81,18 @@ func (q *Queue) Stop(ctx context.Context) error {
 	}
 	if err := q.river.StopAndCancel(ctx); err != nil {
 		return fmt.Errorf("stopping the job queue: %w", err)
+	}
+	return nil
+}
+
+// Resets inserts, within tx, the jobs of mails with links to new passwords.
+func (q *Queue) Resets(ctx context.Context, tx pgx.Tx, ids []string) error {
+	params := make([]river.InsertManyParams, len(ids))
+	for i, id := range ids {
+		params[i] = river.InsertManyParams{Args: mail.ResetArgs{ID: id}}
+	}
+	if _, err := q.river.InsertManyFastTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("inserting %d links to new passwords: %w", len(ids), err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/mail"
 	"os"
+	"path/filepath"
 	"strings"
 	text "text/template"
 	"time"
@@ -16,6 +17,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"crier/internal/event"
+	"crier/internal/user"
 )
 
 //go:embed templates
@@ -29,35 +31,48 @@ type Composer struct {
 	subject   *text.Template
 	text      *text.Template
 	html      *html.Template
+	resetText *text.Template
+	resetHTML *html.Template
 	token     func(address string) string
 }
 
-// NewComposer reads the templates subject.txt, notification.txt and
-// notification.html from a folder, "" being those that are built in. token signs
-// the address in the unsubscribe link.
+// NewComposer reads the templates subject.txt, notification.txt,
+// notification.html, and reset.txt and reset.html, from a folder, "" being those
+// that are built in. A folder may lack the last two, which older ones do. token
+// signs the address in the unsubscribe link.
 func NewComposer(from, publicURL, folder string, token func(string) string) (*Composer, error) {
 	address, err := mail.ParseAddress(from)
 	if err != nil {
 		return nil, fmt.Errorf("CRIER_MAIL_FROM: %w", err)
 	}
-	files, err := fs.Sub(defaults, "templates")
-	if err != nil {
-		return nil, fmt.Errorf("reading the built-in mail templates: %w", err)
-	}
-	if folder != "" {
-		files = os.DirFS(folder)
-	}
 	c := &Composer{from: address, publicURL: strings.TrimRight(publicURL, "/"), token: token}
 	_, c.host, _ = strings.Cut(address.Address, "@")
-	if c.subject, err = text.ParseFS(files, "subject.txt"); err == nil {
-		if c.text, err = text.ParseFS(files, "notification.txt"); err == nil {
-			c.html, err = html.ParseFS(files, "notification.html")
+	for name, into := range map[string]**text.Template{"subject.txt": &c.subject, "notification.txt": &c.text, "reset.txt": &c.resetText} {
+		if *into, err = text.ParseFS(templates(folder, name), name); err != nil {
+			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
+	for name, into := range map[string]**html.Template{"notification.html": &c.html, "reset.html": &c.resetHTML} {
+		if *into, err = html.ParseFS(templates(folder, name), name); err != nil {
+			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
+		}
 	}
 	return c, nil
+}
+
+// templates is where a template is: in the operator's folder, or with ours.
+func templates(folder, name string) fs.FS {
+	if folder != "" {
+		_, err := os.Stat(filepath.Join(folder, name))
+		if err == nil || !strings.HasPrefix(name, "reset.") {
+			return os.DirFS(folder)
+		}
+	}
+	files, err := fs.Sub(defaults, "templates")
+	if err != nil {
+		panic("the built-in mail templates are not there: " + err.Error())
+	}
+	return files
 }
 
 // Data is what templates see.
@@ -88,20 +103,44 @@ func (c *Composer) Compose(n event.Stored, to string, now time.Time) (*gomail.Ms
 			return nil, fmt.Errorf("filling in the mail's template: %w", err)
 		}
 	}
+	m, err := c.letter(to, subject.String(), fmt.Sprintf("%s.%d", n.EventID, n.ID), now, plain.String(), rich.String())
+	if err != nil {
+		return nil, err
+	}
+	m.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+d.Unsubscribe+">")
+	m.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	return m, nil
+}
+
+// letter is a message with what all have. id is the same for every attempt, so
+// that a second copy can be recognised.
+func (c *Composer) letter(to, subject, id string, now time.Time, plain, rich string) (*gomail.Msg, error) {
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(c.from)
 	if err := m.To(to); err != nil {
 		return nil, fmt.Errorf("%w: the address cannot be used: %w", ErrRefused, err)
 	}
 	// One line, whatever the notification says: a header is not to be left.
-	m.Subject(strings.Join(strings.Fields(subject.String()), " "))
+	m.Subject(strings.Join(strings.Fields(subject), " "))
 	m.SetDateWithValue(now)
-	// The same for every attempt, so that a second copy can be recognised.
-	m.SetMessageIDWithValue(fmt.Sprintf("%s.%d@%s", n.EventID, n.ID, c.host))
-	m.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+d.Unsubscribe+">")
-	m.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	m.SetMessageIDWithValue(id + "@" + c.host)
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834
-	m.SetBodyString(gomail.TypeTextPlain, plain.String())
-	m.AddAlternativeString(gomail.TypeTextHTML, rich.String())
+	m.SetBodyString(gomail.TypeTextPlain, plain)
+	m.AddAlternativeString(gomail.TypeTextHTML, rich)
 	return m, nil
+}
+
+// ComposeReset makes the message with the link to a new password.
+func (c *Composer) ComposeReset(r user.Reset, token string, now time.Time) (*gomail.Msg, error) {
+	d := struct {
+		Username, Link string
+		Ends           time.Time
+	}{r.Username, c.publicURL + "/reset?token=" + token, r.Ends}
+	var plain, rich bytes.Buffer
+	for _, err := range []error{c.resetText.Execute(&plain, d), c.resetHTML.Execute(&rich, d)} {
+		if err != nil {
+			return nil, fmt.Errorf("filling in the mail's template: %w", err)
+		}
+	}
+	return c.letter(r.Address, "A new password for "+r.Username, "reset."+r.ID, now, plain.String(), rich.String())
 }

@@ -10,9 +10,11 @@ import (
 
 	"crier/gateway/hub"
 	"crier/internal/alert"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/problem"
+	"crier/internal/room"
 	"crier/internal/user"
 )
 
@@ -109,6 +111,12 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
+		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
+		if err := destination.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
 		return user.Forget(r.Context(), tx, who.UserID)
 	})
 	if err != nil {
@@ -128,6 +136,8 @@ type ExportView struct {
 	Alerts        []alert.Alert            `json:"alerts" swaggertype:"array,object"`
 	Firings       map[int64][]alert.Firing `json:"firings" swaggertype:"object"`
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
+	Said          []event.Stored           `json:"said" swaggertype:"array,object"` // in rooms
+	Accounts      []destination.Export     `json:"accounts"`
 }
 
 // exportPage is how much is read at once.
@@ -153,6 +163,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	if out.Sessions, err = a.Users.Sessions(ctx, who.UserID, now); err != nil {
 		return err
 	}
+	if out.Accounts, err = a.Destinations.ExportOf(ctx, who.UserID); err != nil {
+		return err
+	}
 	for after, more := int64(0), true; more; {
 		page, err := a.Inbox.After(ctx, who.UserID, after, exportPage)
 		if err != nil {
@@ -162,6 +175,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 		if more = len(page) == exportPage; more {
 			after = page[len(page)-1].ID
 		}
+	}
+	if out.Said, err = a.Inbox.SaidBy(ctx, who.UserID); err != nil {
+		return err
 	}
 	for before, more := int64(0), true; more; {
 		var page []alert.Alert

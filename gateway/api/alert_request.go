@@ -281,13 +281,13 @@ func checkRule(v *event.Invalid, c *alert.Change, made *alert.Alert, in *AlertRe
 	made.Condition = *c.Condition
 	switch {
 	case made.Condition.Band():
-		made.Target = orZero(c.Low)
+		made.Target = deref(c.Low)
 	case made.Condition.Percent():
-		made.Target = orZero(c.Percent)
+		made.Target = deref(c.Percent)
 	default:
-		made.Target = orZero(c.Target)
+		made.Target = deref(c.Target)
 	}
-	made.High, made.Hysteresis = orZero(c.High), orZero(c.Hysteresis)
+	made.High, made.Hysteresis = deref(c.High), deref(c.Hysteresis)
 	if c.Window != nil {
 		made.Window = *c.Window
 	}
@@ -308,11 +308,9 @@ func checkRule(v *event.Invalid, c *alert.Change, made *alert.Alert, in *AlertRe
 	}
 }
 
-func orZero[T any](p *T) (out T) {
+func deref[T any](p *T) (out T) {
 	if p != nil {
 		out = *p
 	}
 	return out
 }
-
-func deref(s *string) string { return orZero(s) }

@@ -24,6 +24,7 @@ import (
 	"crier/gateway/ws"
 	"crier/internal/alert"
 	"crier/internal/candle"
+	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
@@ -59,21 +60,23 @@ type Config struct {
 // API is the handlers and what they work on. It is safe for concurrent use.
 type API struct {
 	Config
-	DB          *postgres.DB
-	Inbox       *inbox.Store
-	Alerts      *alert.Store
-	Users       *user.Store
-	Prices      *price.Store
-	CandleStore *candle.Store
-	Schedule    *schedule.Store
-	Rooms       *room.Store
-	Presence    *presence.Presence
-	Tokens      *token.Authority
-	Kafka       Kafka
-	Hub         *hub.Hub
-	SSE         *sse.Server
-	WS          *ws.Server
-	Log         *slog.Logger
+	DB           *postgres.DB
+	Inbox        *inbox.Store
+	Alerts       *alert.Store
+	Users        *user.Store
+	Destinations *destination.Store
+	Guard        *destination.Guard
+	Prices       *price.Store
+	CandleStore  *candle.Store
+	Schedule     *schedule.Store
+	Rooms        *room.Store
+	Presence     *presence.Presence
+	Tokens       *token.Authority
+	Kafka        Kafka
+	Hub          *hub.Hub
+	SSE          *sse.Server
+	WS           *ws.Server
+	Log          *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
@@ -82,6 +85,7 @@ type API struct {
 	logins *failures
 	cuts   *cuts
 	talk   *talkers
+	resets *talkers // requests for new passwords, by address
 	sent   prometheus.Counter
 }
 
@@ -92,7 +96,8 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
-	a.hasher, a.logins, a.cuts, a.talk = user.NewHasher(), newFailures(), newCuts(), newTalkers()
+	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})
 	reg.MustRegister(a.sent)

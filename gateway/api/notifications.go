@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -19,7 +18,6 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/problem"
 	"crier/internal/schedule"
-	"crier/internal/user"
 )
 
 // Accepted says where Kafka keeps what was sent.
@@ -100,30 +98,7 @@ func (a *API) sendOnce(ctx context.Context, n *event.Notification, sender string
 	if n.Everyone {
 		fmt.Fprint(h, "everyone")
 	}
-	given, err := a.Users.BeginSend(ctx, sender, n.IdempotencyKey, h.Sum(nil), time.Now())
-	if errors.Is(err, user.ErrKeyReused) {
-		return nil, problem.New(problem.KeyReused, "The key was used within 24 h for another notification.")
-	}
-	if err != nil {
-		return nil, problem.Wrap(problem.Unavailable, "The key could not be noted.", err)
-	}
-	if given != "" {
-		return json.RawMessage(given), nil
-	}
-	answer, err := a.produce(ctx, n, sender)
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(answer)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.Users.EndSend(context.WithoutCancel(ctx), sender, n.IdempotencyKey, string(text)); err != nil {
-		// It is accepted all the same; a repeat is produced again and found to be
-		// a duplicate by the consumer.
-		a.Log.Warn("an idempotent send's answer was not kept", "error", err)
-	}
-	return answer, nil
+	return a.once(ctx, sender, n.IdempotencyKey, h.Sum(nil), func() (any, error) { return a.produce(ctx, n, sender) })
 }
 
 // requireUsers refuses users that do not exist, where people sign up here.
@@ -193,7 +168,7 @@ const everyone = "everyone"
 func sendRecord(n *event.Notification, to event.UserID, sender string) (kafka.Record, Accepted, error) {
 	one := *n
 	one.UserIDs = nil
-	accepted := Accepted{EventID: newEventID()}
+	accepted := Accepted{EventID: event.NewID()}
 	key := string(to)
 	switch {
 	case n.Everyone:
@@ -279,14 +254,6 @@ func (a *API) ScheduledSend(w http.ResponseWriter, r *http.Request) error {
 	return encode(w, http.StatusOK, st)
 }
 
-// newEventID is a random UUID (RFC 9562, version 4).
-func newEventID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, see its document
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
-}
-
 // List shows a page of one's own inbox, newest first.
 //
 //	@Summary	List one's inbox
@@ -349,7 +316,7 @@ func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
 
 // Deliveries shows where else a notification went, and how that went.
 //
-//	@Summary	A notification's deliveries by email
+//	@Summary	A notification's deliveries by email and webhook
 //	@Tags		notifications
 //	@Param		id	path		int	true	"its id"
 //	@Success	200	{object}	Page{results=[]inbox.Delivery}
@@ -367,6 +334,17 @@ func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	n, err := a.Inbox.Get(r.Context(), Who(r).UserID, id)
+	if err != nil {
+		return err
+	}
+	fates, err := a.Destinations.Standings(r.Context(), Who(r).UserID, n.EventID)
+	if err != nil {
+		return err
+	}
+	for _, f := range fates {
+		list = append(list, inbox.Delivery{Channel: inbox.ByWebhook, Address: f.Request, State: f.State, Attempts: f.Attempts, Error: f.Error, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt})
 	}
 	return encode(w, http.StatusOK, Page{Count: int64(len(list)), Results: notNil(list)})
 }

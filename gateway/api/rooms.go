@@ -199,7 +199,7 @@ func (a *API) SayInRoom(w http.ResponseWriter, r *http.Request) error {
 		q.Type, q.Command, q.Payload = event.RoomCustom, in.Command, in.Payload
 	}
 	if q.EventID == "" {
-		q.EventID = newEventID()
+		q.EventID = event.NewID()
 	}
 	return a.say(w, r, &q)
 }
@@ -255,7 +255,7 @@ func (a *API) amend(w http.ResponseWriter, r *http.Request, q *event.RoomRequest
 	if m.Author != string(Who(r).UserID) {
 		return problem.New(problem.Forbidden, "Only its author can change a message.")
 	}
-	q.MessageID, q.EventID = id, newEventID()
+	q.MessageID, q.EventID = id, event.NewID()
 	return a.say(w, r, q)
 }
 
@@ -492,11 +492,16 @@ const (
 
 // talkers bounds what each person says.
 type talkers struct {
+	rate  rate.Limit
+	burst int
+
 	mu     sync.Mutex // guards limits
 	limits map[event.UserID]*rate.Limiter
 }
 
-func newTalkers() *talkers { return &talkers{limits: make(map[event.UserID]*rate.Limiter)} }
+func newTalkers(r rate.Limit, burst int) *talkers {
+	return &talkers{rate: r, burst: burst, limits: make(map[event.UserID]*rate.Limiter)}
+}
 
 // wait is how long a person must wait, 0 if they need not.
 func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
@@ -507,7 +512,7 @@ func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
 	}
 	l := t.limits[user]
 	if l == nil {
-		l = rate.NewLimiter(talkRate, talkBurst)
+		l = rate.NewLimiter(t.rate, t.burst)
 		t.limits[user] = l
 	}
 	r := l.ReserveN(now, 1)

@@ -8,6 +8,7 @@ const (
 	Public  Scope = iota // anybody
 	Person               // somebody signed in
 	Sender               // a service, or somebody signed in
+	Holder               // as Sender, or whoever sends an account's secret token; the handler says whether it is that account's
 	Streams              // as Public; credentials may stand in the query, origins are checked
 	Greeted              // as Streams, but a bad credential is nobody's: the handler says so
 )

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crier/internal/problem"
+	"crier/internal/user"
 )
 
 // unsubscribePage asks before it does anything: mail scanners follow links, and
@@ -66,11 +67,11 @@ func (a *API) Unsubscribe(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) unsubscriber(r *http.Request, token string) (string, error) {
-	signer, err := a.Users.Unsubscriber(r.Context())
+	signer, err := a.Users.Signer(r.Context(), user.Unsubscribing)
 	if err != nil {
 		return "", err
 	}
-	address, ok := signer.Address(token)
+	address, ok := signer.Text(token)
 	if !ok {
 		return "", problem.New(problem.NotFound, "This link is not whole; use the one in the mail.")
 	}

@@ -19,11 +19,12 @@ import (
 // stranger is an HTTP client that knows nothing of Crier: what its user had
 // written against the older system.
 type stranger struct {
-	t     *testing.T
-	base  string
-	token string
-	kind  string // of the Authorization header
-	key   string
+	t       *testing.T
+	base    string
+	token   string
+	kind    string // of the Authorization header
+	key     string
+	account string // secret token of an account
 }
 
 // do sends a request, with a slash at the end of its path every second time,
@@ -67,6 +68,9 @@ func (s *stranger) raw(method, path string, body any) (int, []byte) {
 	}
 	if s.key != "" {
 		req.Header.Set("X-API-Key", s.key)
+	}
+	if s.account != "" {
+		req.Header.Set("X-Account-Token", s.account)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -41,6 +41,18 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},
 		{Method: "GET", Path: "/ws/notifications/{user_id}", Scope: api.Streams, Handler: c.socket},
 
+		// D: the data pusher
+		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
+		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount(page)},
+		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
+		{Method: "DELETE", Path: "/account", Scope: api.Public, Handler: c.deleteAccount},
+		{Method: "POST", Path: "/destination", Scope: api.Public, Handler: c.createDestination},
+		{Method: "GET", Path: "/destination", Scope: api.Public, Handler: c.listDestinations},
+		{Method: "PATCH", Path: "/destination", Scope: api.Public, Handler: c.changeDestination},
+		{Method: "DELETE", Path: "/destination", Scope: api.Public, Handler: c.deleteDestination},
+		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
+		{Method: "GET", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
+
 		// E: the chat and its clients' accounts
 		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
 		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},

@@ -15,7 +15,6 @@ package presence
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,7 +124,7 @@ var (
 // one place in the older chat, or returns ErrChatting.
 func (p *Presence) Connect(ctx context.Context, user event.UserID, username string, chatting bool, h Handler) (*Conn, error) {
 	p.mu.Lock()
-	c := &Conn{p: p, id: newID(), gateway: p.gateway, user: user, username: username, chatting: chatting, handler: h, rooms: make(map[string]*inRoom), parting: make(map[string]*inRoom)}
+	c := &Conn{p: p, id: event.NewID(), gateway: p.gateway, user: user, username: username, chatting: chatting, handler: h, rooms: make(map[string]*inRoom), parting: make(map[string]*inRoom)}
 	if c.gateway == "" {
 		p.mu.Unlock()
 		return nil, ErrNoLease
@@ -146,14 +145,6 @@ func (p *Presence) Connect(ctx context.Context, user event.UserID, username stri
 		return nil, err
 	}
 	return c, nil
-}
-
-// newID is a random UUID (RFC 9562, version 4).
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, see its document
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
 // ID is the connection's, as the database and the consumer know it.
@@ -372,7 +363,7 @@ func (p *Presence) renew(ctx context.Context) bool {
 			p.lose()
 		}
 	} else {
-		gateway = newID()
+		gateway = event.NewID()
 		if err = p.store.Hold(ctx, gateway); err == nil {
 			p.mu.Lock()
 			p.gateway = gateway

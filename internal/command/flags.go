@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,10 +136,10 @@ type gatewayFlags struct {
 	AlertLimit     int              `env:"CRIER_ALERT_LIMIT" default:"10000" help:"Active alerts a user may have."`
 }
 
-func (f gatewayFlags) config(external bool, symbols []string) gateway.Config {
+func (f gatewayFlags) config(external bool, symbols []string, w webhookFlags) gateway.Config {
 	return gateway.Config{Addr: f.HTTPAddr, Version: Version, ExternalUsers: external, APIKey: string(f.APIKey), AccessTTL: f.AccessTTL, RefreshTTL: f.RefreshTTL,
 		AllowedOrigins: f.AllowedOrigins, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
-		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox}
+		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox, WebhookAllow: w.allowed()}
 }
 
 // symbolFlags say what is watched.
@@ -173,16 +174,30 @@ type consumerFlags struct {
 	InboxRetention time.Duration    `env:"CRIER_INBOX_RETENTION" default:"2160h" help:"How long notifications are kept."`
 	SMTPURL        telemetry.Secret `name:"smtp-url" env:"CRIER_SMTP_URL" help:"Mail server: smtp://user:password@host:587 (STARTTLS required), smtps://host:465, smtp+plain://host:25 for a local relay. Embedded: the mail catcher."`
 	MailFrom       string           `name:"mail-from" env:"CRIER_MAIL_FROM" default:"Crier <alerts@localhost>" help:"Sender of mails."`
-	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt and notification.html. Default: the built-in ones."`
+	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt and reset.html. Default: the built-in ones."`
 	MailRate       float64          `name:"mail-rate" env:"CRIER_MAIL_RATE" default:"0" help:"Mails a second to the server; 0: as fast as it takes them."`
 	PublicURL      string           `name:"public-url" env:"CRIER_PUBLIC_URL" help:"Base URL under which people reach the gateway, for links in mails. Embedded: the gateway's."`
+
+	WebhookRetention time.Duration `env:"CRIER_WEBHOOK_RETENTION" default:"720h" help:"How long items that were pushed in, and attempts at delivering them, are kept."`
 
 	ConsumerBatch int `env:"CRIER_CONSUMER_BATCH" default:"500" help:"Records stored in one transaction at most."`
 }
 
-func (f consumerFlags) config(external bool, fail func(string)) consumer.Config {
+func (f consumerFlags) config(external bool, w webhookFlags, fail func(string)) consumer.Config {
 	return consumer.Config{Batch: f.ConsumerBatch, ExternalUsers: external, InboxRetention: f.InboxRetention, FailFunc: fail,
-		Mail: consumer.MailConfig{SMTPURL: string(f.SMTPURL), From: f.MailFrom, PublicURL: f.PublicURL, Templates: f.MailTemplates, PerSecond: f.MailRate}}
+		Webhooks: consumer.WebhookConfig{Allow: w.allowed(), Retention: f.WebhookRetention},
+		Mail:     consumer.MailConfig{SMTPURL: string(f.SMTPURL), From: f.MailFrom, PublicURL: f.PublicURL, Templates: f.MailTemplates, PerSecond: f.MailRate}}
+}
+
+// webhookFlags are of deliveries to destinations, which the gateway checks and
+// the consumer makes.
+type webhookFlags struct {
+	WebhookAllow []string `env:"CRIER_WEBHOOK_ALLOW" help:"Private ranges that destinations may lead to all the same, or none. Embedded and on loopback: 127.0.0.0/8,::1."`
+}
+
+// allowed are the ranges without the word that means that there are none.
+func (f webhookFlags) allowed() []string {
+	return slices.DeleteFunc(slices.Clone(f.WebhookAllow), func(s string) bool { return s == "none" })
 }
 
 // adminFlags are the operator's listener.

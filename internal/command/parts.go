@@ -16,6 +16,7 @@ type gatewayCmd struct {
 	databaseFlags `embed:""`
 	userFlags     `embed:""`
 	gatewayFlags  `embed:""`
+	webhookFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
 }
@@ -43,17 +44,22 @@ func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gateway.New(c.config(external, c.Symbols), h.db, h.kafka, tokens, h.e.log, h.reg)
+	return gateway.New(c.config(external, c.Symbols, c.webhookFlags), h.db, h.kafka, tokens, h.e.log, h.reg)
 }
 
 // embeddedGateway is the gateway of the run of everything: guests may come, and
 // Swagger has the key filled in where only this machine can reach it.
 func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority, l net.Listener) (*gateway.Gateway, error) {
-	cfg := c.config(external, c.Symbols)
-	address, err := netip.ParseAddrPort(c.HTTPAddr)
-	cfg.Embedded = err == nil && address.Addr().IsLoopback()
+	cfg := c.config(external, c.Symbols, c.webhookFlags)
+	cfg.Embedded = isLoopback(c.HTTPAddr)
 	cfg.PrefillKey, cfg.Listener = cfg.Embedded, l
 	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)
+}
+
+// isLoopback says whether only this machine can reach an address.
+func isLoopback(hostPort string) bool {
+	address, err := netip.ParseAddrPort(hostPort)
+	return err == nil && address.Addr().IsLoopback()
 }
 
 // monitorCmd runs the price part alone.
@@ -81,6 +87,7 @@ type consumerCmd struct {
 	kafkaFlags    `embed:""`
 	databaseFlags `embed:""`
 	consumerFlags `embed:""`
+	webhookFlags  `embed:""`
 	userFlags     `embed:""`
 	adminFlags    `embed:""`
 }
@@ -92,7 +99,7 @@ func (c *consumerCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		p, err := consumer.New(c.config(external, e.FailFunc), h.db, h.kafka, e.log, h.reg)
+		p, err := consumer.New(c.config(external, c.webhookFlags, e.FailFunc), h.db, h.kafka, e.log, h.reg)
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type runCmd struct {
 	gatewayFlags  `embed:""`
 	monitorFlags  `embed:""`
 	consumerFlags `embed:""`
+	webhookFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
 
@@ -168,6 +169,10 @@ func (c *runCmd) choosePort(ctx context.Context, h *host) error {
 			c.PublicURL = "https://" + c.HTTPAddr
 		}
 	}
+	if len(c.WebhookAllow) == 0 && isLoopback(c.HTTPAddr) {
+		// Whoever can reach us can reach loopback without our help.
+		c.WebhookAllow = []string{"127.0.0.0/8", "::1"}
+	}
 	c.listener = l
 	h.stack.Push("gateway's listener", func(context.Context) error {
 		_ = l.Close() // the gateway's server closes it, too
@@ -253,7 +258,7 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 	if err != nil {
 		return err
 	}
-	cons, err := consumer.New(c.consumerFlags.config(external, h.e.FailFunc), h.db, h.kafka, h.e.log, h.reg)
+	cons, err := consumer.New(c.consumerFlags.config(external, c.webhookFlags, h.e.FailFunc), h.db, h.kafka, h.e.log, h.reg)
 	if err != nil {
 		return err
 	}
@@ -261,13 +266,13 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 	if err != nil {
 		return err
 	}
-	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
+	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, webhookFlags: c.webhookFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
 	g, err := both.embeddedGateway(h, external, tokens, c.listener)
 	if err != nil {
 		return err
 	}
 	if !external {
-		if _, err := g.API().EnsureUser(h.e.ctx, demoUser, keys.DemoPassword); err != nil {
+		if err := g.API().EnsureUser(h.e.ctx, demoUser, keys.DemoPassword); err != nil {
 			return fmt.Errorf("making the demo user: %w", err)
 		}
 	}

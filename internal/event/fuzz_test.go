@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -77,6 +78,34 @@ func FuzzParseCursor(f *testing.F) {
 		again, err := ParseCursor(c.String())
 		if err != nil || again.String() != c.String() {
 			t.Fatalf("%q became %q, then %v", s, c, err)
+		}
+	})
+}
+
+// Whatever stands on `incoming`, what passes is bounded, is JSON on one line, and
+// reads the same when it is written again.
+func FuzzParseIncoming(f *testing.F) {
+	for _, s := range []string{`{"account_id":1,"data":{"a":1}}`, `{"account_id":"7","data":null,"event_id":"e-1"}`, `{"account_id":1.5,"data":1}`, `{"account_id":1,"data":"\u0000"}`, "{\"account_id\":1,\"data\":[\n1]}", `{"account_id":1e3,"data":1}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		in, err := ParseIncoming(value)
+		if err != nil {
+			var v Invalid
+			if !errors.As(err, &v) {
+				t.Errorf("%q: %v is no Invalid", value, err)
+			}
+			return
+		}
+		if in.AccountID < 1 || len(in.Data) > MaxPayload || !json.Valid(in.Data) || bytes.ContainsAny(in.Data, "\r\n") {
+			t.Errorf("%q passes as %+v", value, in)
+		}
+		again, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseIncoming(again); err != nil && len(in.Data) < MaxPayload/6 { // escaping lengthens
+			t.Errorf("%q: written as %q it does not pass: %v", value, again, err)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -387,6 +388,14 @@ func EventIDAt(topicID string, partition int32, offset int64) string {
 // same sender, key and user.
 func EventIDOf(sender, key string, user UserID) string {
 	return hashID(fmt.Sprintf("%d:%s/%d:%s/%s", len(sender), sender, len(key), key, user))
+}
+
+// NewID is a random UUID (RFC 9562, version 4).
+func NewID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see its document
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
 func hashID(s string) string {

@@ -20,8 +20,11 @@ const (
 	Suppressed = "suppressed" // its reader has unsubscribed
 )
 
-// ByEmail is the channel of mail.
-const ByEmail = "email"
+// The channels besides the inbox.
+const (
+	ByEmail   = "email"
+	ByWebhook = "webhook" // the user's own destinations
+)
 
 // Delivery is the fate of one notification on one way out.
 type Delivery struct {

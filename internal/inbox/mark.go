@@ -123,12 +123,15 @@ func saveCounts(ctx context.Context, tx pgx.Tx, user event.UserID, c *event.Coun
 	return err
 }
 
-// Forget removes a user's inbox with everything in it, within tx.
+// Forget removes a user's inbox with everything in it, and takes back what they
+// said in rooms, within tx.
 func Forget(ctx context.Context, tx pgx.Tx, user event.UserID) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from inboxes where user_id = $1`, string(user))
 	batch.Queue(`delete from notifications where user_id = $1`, string(user))
 	batch.Queue(`delete from deliveries where user_id = $1`, string(user))
+	// Index notifications_author.
+	batch.Queue(`update notifications set gone_at = now(), body = '', payload = '' where author = $1 and gone_at is null`, string(user))
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("forgetting an inbox: %w", err)
 	}

@@ -37,6 +37,17 @@ func said(ctx context.Context, q querier, topic, kind string, before int64, limi
 	return collect(rows)
 }
 
+// SaidBy reads what a person said in rooms, by room and place.
+func (s *Store) SaidBy(ctx context.Context, author event.UserID) ([]event.Stored, error) {
+	// Index notifications_author.
+	list, err := s.query(ctx, `select `+storedColumns+` from notifications n
+		where n.author = $1 and n.kind = 'message' and `+present+` order by n.user_id, n.id`, string(author))
+	if list == nil {
+		list = []event.Stored{}
+	}
+	return list, err
+}
+
 // Amendment is a change of a message that was said in a topic.
 type Amendment struct {
 	Topic   string

@@ -17,7 +17,7 @@ const module = "crier/"
 var (
 	values = []string{"internal/decimal", "internal/event"}
 	base   = []string{"internal/kafka", "internal/lifecycle", "internal/postgres", "internal/problem", "internal/telemetry", "internal/token"}
-	domain = []string{"internal/alert", "internal/candle", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
+	domain = []string{"internal/alert", "internal/candle", "internal/destination", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
 	parts  = []string{"consumer", "gateway", "monitor"}
 )
 
@@ -36,9 +36,10 @@ var may = map[string][]string{
 
 	// The three parts never import each other: they meet in Kafka's topics, in
 	// Postgres and in the domain packages.
-	"consumer":          all(domain, base, values, only("consumer/delivery", "consumer/mail")),
+	"consumer":          all(domain, base, values, only("consumer/delivery", "consumer/mail", "consumer/webhook")),
 	"consumer/delivery": only("consumer/mail", "internal/postgres"),
-	"consumer/mail":     all(values, only("internal/inbox")),
+	"consumer/mail":     all(values, only("internal/inbox", "internal/user")),
+	"consumer/webhook":  all(values, only("internal/destination", "internal/lifecycle")),
 	"gateway":           all(domain, base, values, only("docs", "static", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),
 	"gateway/api":       all(domain, base, values, only("gateway/hub", "gateway/presence", "gateway/sse", "gateway/ws")),
 	"gateway/sse":       all(values, only("gateway/hub", "gateway/wire")),
@@ -54,13 +55,14 @@ var may = map[string][]string{
 
 	// Domain packages never import each other: a transaction over two of them is
 	// written in the part that needs it.
-	"internal/alert":    all(values, only("internal/postgres")),
-	"internal/candle":   all(values, only("internal/postgres")),
-	"internal/inbox":    all(values, only("internal/postgres")),
-	"internal/price":    all(values, only("internal/postgres")),
-	"internal/room":     all(values, only("internal/postgres")),
-	"internal/schedule": all(values, only("internal/kafka", "internal/postgres")),
-	"internal/user":     all(values, only("internal/postgres")),
+	"internal/alert":       all(values, only("internal/postgres")),
+	"internal/candle":      all(values, only("internal/postgres")),
+	"internal/inbox":       all(values, only("internal/postgres")),
+	"internal/price":       all(values, only("internal/postgres")),
+	"internal/room":        all(values, only("internal/postgres")),
+	"internal/schedule":    all(values, only("internal/kafka", "internal/postgres")),
+	"internal/user":        all(values, only("internal/postgres")),
+	"internal/destination": all(values, only("internal/postgres")),
 
 	"internal/kafka":     all(values, only("internal/lifecycle")),
 	"internal/lifecycle": nil,
@@ -102,10 +104,10 @@ var homes = map[string][]string{
 	"github.com/chromedp":                 nil,
 	"github.com/fergusstrange":            nil,
 	"go.uber.org/goleak":                  only("internal/criertest"),
-	"github.com/prometheus/client_golang": all(parts, only("consumer/mail", "gateway/api", "internal/command", "internal/telemetry")),
+	"github.com/prometheus/client_golang": all(parts, only("consumer/mail", "consumer/webhook", "gateway/api", "internal/command", "internal/telemetry")),
 	// Besides the gateway: probes, clients, and what the embedded run offers and
 	// downloads.
-	"net/http": only("gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/bot", "internal/client", "internal/command",
+	"net/http": only("consumer/webhook", "gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/bot", "internal/client", "internal/command",
 		"internal/criertest", "internal/embedded", "internal/problem", "internal/telemetry", "monitor/feed"),
 }
 

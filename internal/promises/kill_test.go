@@ -55,7 +55,7 @@ func (f *follower) seen() []int64 {
 // requireSequence says that a stream brought 1, 2, 3 … n, each once, in order.
 func (f *follower) requireSequence(t *testing.T, n int) {
 	t.Helper()
-	criertest.Eventually(t, 30*time.Second, fmt.Sprintf("%d notifications on the stream", n), func() bool { return len(f.seen()) >= n })
+	criertest.Eventually(t, 90*time.Second, fmt.Sprintf("%d notifications on the stream", n), func() bool { return len(f.seen()) >= n })
 	for i, id := range f.seen() {
 		if id != int64(i+1) {
 			t.Fatalf("the stream's entry %d is notification %d: %v", i+1, id, f.seen())

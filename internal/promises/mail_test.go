@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"crier/internal/client"
 	"crier/internal/criertest"
 )
 
@@ -183,6 +184,50 @@ func TestMailSurvivesTheProgram(t *testing.T) {
 	criertest.Eventually(t, 100*time.Second, "the mail arrives", func() bool { return peer.Count() == 1 })
 	criertest.Eventually(t, 20*time.Second, "it is noted", func() bool { return fates(t, u, 1)[0].State == "sent" })
 	if n := peer.Count(); n != 1 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+// Whoever forgot a password gets a link by mail; it sets a new one, once, and
+// ends what the old one had opened. Nobody learns who has an account.
+func TestPasswordReset(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	u := p.SignUpWith("ann", "ann@example.org")
+	nobody := *u
+	nobody.Client = &client.Client{Base: u.Base}
+	do := func(path string, body any) error { return nobody.Do(t.Context(), "POST", path, body, nil) }
+	for _, who := range []map[string]string{{"email": "nobody@example.org"}, {"username": "demo"}, {"email": "ANN@example.org"}} {
+		if err := do("/password/reset", who); err != nil {
+			t.Errorf("%v: %v", who, err)
+		}
+	}
+	requireCode(t, do("/password/reset", map[string]string{}), 400, "invalid_input")
+	criertest.Eventually(t, 20*time.Second, "a mail", func() bool { return len(catcher(t, p)) > 0 })
+	m := catcher(t, p)[0]
+	if m.To[0].Address != "ann@example.org" || m.Subject != "A new password for ann" {
+		t.Errorf("%+v", m)
+	}
+	var whole struct{ HTML, Text string }
+	getJSON(t, p.Facts().Mail+"/api/v1/message/"+m.ID, &whole)
+	_, token, _ := strings.Cut(whole.Text, p.Facts().HTTP+"/reset?token=")
+	token, _, _ = strings.Cut(strings.TrimSpace(token), "\n")
+	token = strings.TrimSpace(token)
+	if token == "" || !strings.Contains(whole.HTML, token) {
+		t.Fatalf("the mail is %s", whole.Text)
+	}
+	requireCode(t, do("/password/reset/confirm", map[string]string{"token": token, "new_password": "short"}), 400, "invalid_input")
+	requireCode(t, do("/password/reset/confirm", map[string]string{"token": token[1:], "new_password": "battery staple"}), 404, "not_found")
+	if err := do("/password/reset/confirm", map[string]string{"token": token, "new_password": "battery staple"}); err != nil {
+		t.Fatal(err)
+	}
+	requireCode(t, do("/password/reset/confirm", map[string]string{"token": token, "new_password": "battery staple 2"}), 404, "not_found")
+	requireCode(t, u.Do(t.Context(), "GET", "/profile", nil, nil), 401, "unauthorized")
+	requireCode(t, do("/login", map[string]string{"username": "ann", "password": "correct horse"}), 401, "invalid_login")
+	if err := do("/login", map[string]string{"email": "ann@example.org", "password": "battery staple"}); err != nil {
+		t.Error(err)
+	}
+	if n := len(catcher(t, p)); n != 1 {
 		t.Errorf("%d mails", n)
 	}
 }

@@ -117,12 +117,21 @@ func scanAccount(r pgx.Row) (Account, error) {
 	return a, nil
 }
 
-// ByLogin finds an account by its username, else by its email address, in any
-// case.
-func (s *Store) ByLogin(ctx context.Context, name string) (Account, error) {
-	return scanAccount(s.db.QueryRow(ctx, `
+// ByLogin finds the account of a username, and that of an email address that
+// reads the same: somebody may call themself by another's address, and neither
+// must lock the other out. In any case of letters; at most two.
+func (s *Store) ByLogin(ctx context.Context, name string) ([]Account, error) {
+	rows, err := s.db.Query(ctx, `
 		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1)
-		order by lower(username) = lower($1) desc limit 1`, name))
+		order by lower(username) = lower($1) desc`, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading an account: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (Account, error) { return scanAccount(r) })
+	if err != nil {
+		return nil, fmt.Errorf("reading an account: %w", err)
+	}
+	return list, nil
 }
 
 // ByID finds an account by its id's decimal text.
@@ -227,6 +236,7 @@ func Forget(ctx context.Context, tx pgx.Tx, id event.UserID) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from sessions where user_id = $1`, string(id))
 	batch.Queue(`delete from stream_tickets where user_id = $1`, string(id))
+	batch.Queue(`delete from password_resets where user_id = $1`, string(id))
 	batch.Queue(`delete from users where id = $1`, n)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("forgetting an account: %w", err)

@@ -225,6 +225,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from stream_tickets where expires_at < $1`, now)
 	batch.Queue(`delete from sessions where expires_at < $1 or ended_at < $1`, now.AddDate(0, -1, 0))
+	batch.Queue(`delete from password_resets where expires_at < $1`, now.Add(-24*time.Hour))
 	batch.Queue(`delete from idempotent_sends where created_at < $1`, now.Add(-IdempotencyTTL))
 	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("sweeping expired sessions, tickets and answers: %w", err)

@@ -5,6 +5,7 @@ import { loginView, signupView } from './account.js';
 import { alertsView } from './alerts.js';
 import { loadStatus } from './banner.js';
 import { mountChip } from './chip.js';
+import { destinationsView } from './destinations.js';
 import { h, setText } from './dom.js';
 import { emptyPanel } from './feedback.js';
 import { inboxView } from './inbox.js';
@@ -20,6 +21,7 @@ import { welcomeView } from './welcome.js';
 const VIEWS = {
   prices: { title: 'Prices', view: pricesView },
   alerts: { title: 'Alerts', view: alertsView },
+  destinations: { title: 'Destinations', view: destinationsView },
   send: { title: 'Send', view: sendView },
   login: { title: 'Log in', view: loginView },
   signup: { title: 'Sign up', view: signupView },

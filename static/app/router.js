@@ -13,6 +13,8 @@ const ROUTES = [
   [/^\/alerts$/, 'alerts'],
   [/^\/alerts\/(?<id>\d+)$/, 'alerts'],
   [/^\/send$/, 'send'],
+  [/^\/destinations$/, 'destinations'],
+  [/^\/destinations\/(?<id>\d+)$/, 'destinations'],
   [/^\/login$/, 'login'],
   [/^\/signup$/, 'signup'],
 ];

@@ -11,6 +11,7 @@ alter table notifications
   add column author       text;   -- of a room's message: who said it
 create index notifications_collapse on notifications (user_id, collapse_key)
   where collapse_key is not null and read_at is null and gone_at is null;
+create index notifications_author on notifications (author) where author is not null;
 create index notifications_expiry on notifications (expires_at)
   where expires_at is not null and gone_at is null;
 

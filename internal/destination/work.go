@@ -1,0 +1,188 @@
+package destination
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+)
+
+// Target is a destination as its worker needs it.
+type Target struct {
+	ID        int64
+	AccountID event.AccountID
+	URL       string
+	Method    string
+	Headers   map[string]string
+	Ordered   bool
+	Rate      float64
+	Secrets   [][]byte // the present one first, then one that still holds
+}
+
+// Job is one item to be delivered.
+type Job struct {
+	ItemID   int64
+	EventID  string
+	Data     []byte
+	Attempts int // made already
+	Test     bool
+}
+
+// Claim takes the leases of destinations whose work is due and whom nobody is
+// at, those that have waited longest first.
+func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]int64, error) {
+	// Index destinations_due.
+	rows, _ := s.db.Query(ctx, `
+		update destinations set leased_by = $1, leased_until = now() + $2::interval where id in (
+			select id from destinations where enabled and due_at <= now() and (hold_until is null or hold_until <= now())
+				and (leased_until is null or leased_until <= now())
+			order by due_at limit $3 for no key update skip locked)
+		returning id`, me, lease, limit) // its error comes with the rows
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("claiming destinations: %w", err)
+	}
+	return ids, nil
+}
+
+// Renew prolongs leases that have not run out, and returns whose were. Those of
+// destinations that are disabled now, or shall be left alone, are not: their
+// workers shall stop.
+func (s *Store) Renew(ctx context.Context, me string, lease time.Duration, ids []int64) ([]int64, error) {
+	rows, _ := s.db.Query(ctx, `
+		update destinations set leased_until = now() + $2::interval
+		where id = any($3::bigint[]) and leased_by = $1 and leased_until > now() and enabled
+		returning id`, me, lease, ids) // its error comes with the rows
+	kept, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("renewing leases: %w", err)
+	}
+	return kept, nil
+}
+
+// Bounds of one Load.
+const (
+	loadJobs  = 256
+	loadBytes = 1 << 20
+)
+
+// Load reads a destination as it is now, and what is due there but the items
+// excluded; nothing, if it is disabled, to be left alone, or another process's.
+// Of an ordered destination it is the items up to the first that is not due.
+func (s *Store) Load(ctx context.Context, me string, id int64, exclude []int64) (Target, []Job, error) {
+	t := Target{ID: id}
+	var headers string
+	var secret, old []byte
+	err := s.db.QueryRow(ctx, `
+		select account_id, url, http_method, headers, ordered, rate, secret, case when old_secret_ends > now() then old_secret end
+		from destinations where id = $1 and enabled and leased_by = $2 and leased_until > now() and (hold_until is null or hold_until <= now())`,
+		id, me).Scan(&t.AccountID, &t.URL, &t.Method, &headers, &t.Ordered, &t.Rate, &secret, &old)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return t, nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(headers), &t.Headers)
+	}
+	if err != nil {
+		return t, nil, fmt.Errorf("reading destination %d: %w", id, err)
+	}
+	if t.Secrets = [][]byte{secret}; len(old) > 0 {
+		t.Secrets = append(t.Secrets, old)
+	}
+	query := unorderedJobs
+	if t.Ordered {
+		query = orderedJobs
+	}
+	if exclude == nil {
+		exclude = []int64{} // nil would be null, which nothing is unequal to
+	}
+	rows, _ := s.db.Query(ctx, query, id, exclude, loadJobs, loadBytes) // its error comes with the rows
+	var jobs []Job
+	var j Job
+	var due bool
+	held := false
+	_, err = pgx.ForEachRow(rows, []any{&j.ItemID, &j.Attempts, &j.Test, &due, &j.EventID, &j.Data}, func() error {
+		held = held || !due
+		if j.Test || !held {
+			jobs = append(jobs, j)
+			jobs[len(jobs)-1].Data = append([]byte(nil), j.Data...)
+		}
+		return nil
+	})
+	if err != nil {
+		return t, nil, fmt.Errorf("reading what is due at destination %d: %w", id, err)
+	}
+	return t, jobs, nil
+}
+
+// The data is read up to loadBytes, and one item more.
+const (
+	// Index pushes_due.
+	unorderedJobs = `
+		select item_id, attempts, test, true, event_id, data from (
+			select p.*, i.event_id, i.data, sum(octet_length(i.data)) over (order by p.due_at, p.item_id) - octet_length(i.data) as before
+			from (select * from pushes where destination_id = $1 and due_at <= now() and item_id <> all($2::bigint[])
+				order by due_at, item_id limit $3) p
+			join incoming_items i on i.id = p.item_id) j
+		where before < $4 order by due_at, item_id`
+	// The primary key. Tests come first: they are not in turn.
+	orderedJobs = `
+		select item_id, attempts, test, due_at <= now(), event_id, data from (
+			select p.*, i.event_id, i.data, sum(octet_length(i.data)) over (order by not p.test, p.item_id) - octet_length(i.data) as before
+			from (select * from pushes where destination_id = $1 and due_at is not null and item_id <> all($2::bigint[]) and (not test or due_at <= now())
+				order by item_id limit $3) p
+			join incoming_items i on i.id = p.item_id) j
+		where before < $4 order by not test, item_id`
+)
+
+// Release gives a lease back, and notes when there is work again: now, if
+// there is more that its worker has left to others.
+func (s *Store) Release(ctx context.Context, me string, id int64, more bool) error {
+	return s.db.Tx(ctx, func(tx pgx.Tx) error {
+		// Whoever adds work now holds the row for key share; this waits for the
+		// commit, and the next statement sees what was added.
+		var ours bool
+		err := tx.QueryRow(ctx, `select leased_by = $2 from destinations where id = $1 and leased_by is not null for update`, id, me).Scan(&ours)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && !ours {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("locking destination %d: %w", id, err)
+		}
+		_, err = tx.Exec(ctx, `
+			update destinations d set leased_by = null, leased_until = null, due_at = case
+				when $2 then now()
+				when d.ordered then least(
+					(select due_at from pushes where destination_id = d.id and due_at is not null and not test order by item_id limit 1),
+					(select min(due_at) from pushes where destination_id = d.id and due_at is not null and test))
+				else (select min(due_at) from pushes where destination_id = d.id and due_at is not null) end
+			where id = $1`, id, more)
+		if err != nil {
+			return fmt.Errorf("releasing destination %d: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// Untold are destinations that were disabled and whose owners do not know yet.
+func (s *Store) Untold(ctx context.Context, limit int) ([]Destination, error) {
+	rows, _ := s.db.Query(ctx, `select `+columns+` from destinations d where d.untold order by d.id limit $1`, limit) // its error comes with the rows
+	list, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("reading disabled destinations: %w", err)
+	}
+	return list, nil
+}
+
+// Told notes that a destination's owner was told.
+func (s *Store) Told(ctx context.Context, id int64) error {
+	if _, err := s.db.Exec(ctx, `update destinations set untold = false where id = $1`, id); err != nil {
+		return fmt.Errorf("noting that an owner was told: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package promises
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"crier/internal/client"
+	"crier/internal/criertest"
+)
+
+// crier send does from a terminal what POST does: to several, a topic, everyone,
+// later and cancelled before that; and JSON lines, of which a bad one stops none
+// behind it.
+func TestSendCommand(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUp("ann"), p.SignUp("bob")
+	send := func(stdin string, args ...string) (string, string) {
+		t.Helper()
+		out, stderr, err := p.Run(t.Context(), stdin, append([]string{"send"}, args...)...)
+		if err != nil && !strings.Contains(stderr, "lines were refused") {
+			t.Fatalf("send %v: %v %s %s", args, err, out, stderr)
+		}
+		return out, stderr
+	}
+	s := openStream(t, ann, client.StreamOptions{Topics: []string{"news"}})
+	send("", "--topic", "news", "--title", "to all who listen")
+	send("", "--user", ann.ID, "--user", bob.ID, "--title", "to both", "--collapse-key", "k", "--expires-at", "1h")
+	send("", "--everyone", "--payload", `{"n":1}`, "--kind", "notice", "--priority", "high")
+	criertest.Eventually(t, 20*time.Second, "all came", func() bool { return len(s.of("message")) == 1 && len(s.of("notification")) == 2 })
+	out, _ := send("", "--user", ann.ID, "--title", "later", "--deliver-at", "1h")
+	var said struct {
+		EventID string `json:"event_id"`
+	}
+	if err := json.Unmarshal([]byte(out), &said); err != nil || said.EventID == "" {
+		t.Fatalf("%s: %v", out, err)
+	}
+	criertest.Eventually(t, 20*time.Second, "it is cancelled", func() bool {
+		out, _, err := p.Run(t.Context(), "", "send", "--cancel", said.EventID)
+		return err == nil && strings.Contains(out, `"cancelled"`)
+	})
+	long := strings.Repeat("x", 2<<20)
+	out, stderr := send(strings.Join([]string{`{"user_id":"` + ann.ID + `","title":"one"}`, "", "nonsense", `{"user_id":"` + ann.ID + `","title":"` + long + `"}`,
+		`{"user_id":"` + ann.ID + `","title":"x","expires_at":"2001-01-01T00:00:00Z"}`, `{"topic":"news","title":"two"}`, `{"user_ids":["` + ann.ID + `","` + bob.ID + `"],"title":"three"}`}, "\n"))
+	if !strings.Contains(out, `{"sent":4,"refused":3}`) || !strings.Contains(stderr, "line 3: is not valid JSON") ||
+		!strings.Contains(stderr, "line 4: must be at most 1048576 bytes long") || !strings.Contains(stderr, "line 5: expires_at: must be in the future") {
+		t.Errorf("%s\n%s", out, stderr)
+	}
+	criertest.Eventually(t, 20*time.Second, "the good lines came", func() bool { return len(s.of("message")) == 2 && len(s.of("notification")) == 4 })
+	for _, args := range [][]string{{"--title", "x"}, {"--topic", "No News", "--title", "x"}, {"--user", ann.ID, "--title", "x", "--deliver-at", "soon"}, {"--cancel", "x"},
+		{"--user", ann.ID, "--topic", "news", "--title", "x"}} {
+		if out, stderr, err := p.Run(t.Context(), "", append([]string{"send"}, args...)...); err == nil {
+			t.Errorf("send %v was taken: %s %s", args, out, stderr)
+		}
+	}
+}

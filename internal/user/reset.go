@@ -1,0 +1,108 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crier/internal/event"
+)
+
+// A request for a new password is good for ResetTTL, and an account may make so
+// many in that time: what comes more often mails nobody.
+const (
+	ResetTTL  = time.Hour
+	maxResets = 3
+)
+
+// ErrNoReset is a request for a new password that is not there, was used, or is
+// over.
+var ErrNoReset = errors.New("no such request for a new password, or it is over")
+
+// AskReset notes a request for a new password of whoever has the username or
+// address, if their account has an address; nobody learns whether it has.
+func (s *Store) AskReset(ctx context.Context, login string, now time.Time) error {
+	_, err := s.db.Exec(ctx, `
+		insert into password_resets (id, user_id, address, created_at, expires_at)
+		select gen_random_uuid(), u.id::text, u.email, $2, $3 from users u
+		where u.email is not null and (lower(u.username) = lower($1) or lower(u.email) = lower($1))
+		and (select count(*) from password_resets r where r.user_id = u.id::text and r.created_at > $4) < $5`,
+		login, now, now.Add(ResetTTL), now.Add(-ResetTTL), maxResets)
+	if err != nil {
+		return fmt.Errorf("noting a request for a new password: %w", err)
+	}
+	return nil
+}
+
+// Reset is a request for a new password.
+type Reset struct {
+	ID       string
+	UserID   event.UserID
+	Username string
+	Address  string
+	Ends     time.Time
+}
+
+// TakeResets marks, within tx, up to limit requests as taken care of, and
+// returns their ids.
+func TakeResets(ctx context.Context, tx pgx.Tx, now time.Time, limit int) ([]string, error) {
+	// Index password_resets_new.
+	rows, err := tx.Query(ctx, `
+		update password_resets p set queued_at = $1 from (
+			select id from password_resets where queued_at is null order by created_at limit $2 for update skip locked) n
+		where p.id = n.id returning p.id::text`, now, limit)
+	if err != nil {
+		return nil, fmt.Errorf("taking requests for new passwords: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("taking requests for new passwords: %w", err)
+	}
+	return ids, nil
+}
+
+// Reset reads a request that is still good; ErrNoReset if it is not.
+func (s *Store) Reset(ctx context.Context, id string, now time.Time) (Reset, error) {
+	var r Reset
+	if !event.IsUUID(id) {
+		return r, ErrNoReset
+	}
+	err := s.db.QueryRow(ctx, `
+		select p.id::text, p.user_id, u.username, p.address, p.expires_at from password_resets p
+		join users u on u.id::text = p.user_id
+		where p.id = $1::uuid and p.used_at is null and p.expires_at > $2`, id, now).Scan(&r.ID, (*string)(&r.UserID), &r.Username, &r.Address, &r.Ends)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, ErrNoReset
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading a request for a new password: %w", err)
+	}
+	return r, nil
+}
+
+// UseReset sets the account's password by a request, once, and ends its other
+// requests; ErrNoReset if it is no longer good.
+func (s *Store) UseReset(ctx context.Context, id, hash string, now time.Time) (event.UserID, error) {
+	var uid event.UserID
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `update password_resets set used_at = $2 where id = $1::uuid and used_at is null and expires_at > $2 returning user_id`, id, now).Scan((*string)(&uid))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNoReset
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `update password_resets set used_at = $2 where user_id = $1 and used_at is null`, string(uid), now); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update users set password_hash = $2 where id::text = $1`, string(uid), hash)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNoReset) {
+		err = fmt.Errorf("setting a password by request: %w", err)
+	}
+	return uid, err
+}
