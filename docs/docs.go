@@ -1079,7 +1079,7 @@ const docTemplate = `{
                 "summary": "Set an alert",
                 "parameters": [
                     {
-                        "description": "condition and target; symbol defaults to BTCUSDT",
+                        "description": "a condition and what it needs: target; percent and window; low and high. symbol defaults to BTCUSDT",
                         "name": "body",
                         "in": "body",
                         "required": true,
@@ -1115,6 +1115,163 @@ const docTemplate = `{
                     },
                     "503": {
                         "description": "Service Unavailable",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/bulk": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "Pause, resume, snooze or delete many alerts",
+                "parameters": [
+                    {
+                        "description": "up to 1,000 ids, and what to do",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.BulkRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.BulkAnswer"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/dry-run": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "What an alert would have fired on, over stored candles or retained ticks",
+                "parameters": [
+                    {
+                        "description": "an alert, and over what: ticks, or candles of 1s, 1m or 1h",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.DryRunRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.DryRunAnswer"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/export": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "produces": [
+                    "text/csv",
+                    "application/x-ndjson"
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "All of one's alerts: CSV or JSON lines",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "csv (default) or jsonl",
+                        "name": "format",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "type": "string"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/import": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "consumes": [
+                    "text/csv",
+                    "application/x-ndjson"
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "Make many alerts: CSV with a header, or JSON lines",
+                "parameters": [
+                    {
+                        "description": "up to 1,000 lines with the members of POST /alerts",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "type": "string"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.ImportAnswer"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -1282,6 +1439,147 @@ const docTemplate = `{
                     },
                     "404": {
                         "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/{id}/pause": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "Pause an alert",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/alert.View"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/{id}/resume": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "Resume an alert, or set a triggered one again",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/alert.View"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/alerts/{id}/snooze": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "Snooze an alert",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "its id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "description": "for how long, or until when",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.SnoozeRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/alert.View"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -1968,6 +2266,63 @@ const docTemplate = `{
                 }
             }
         },
+        "/notifications/{id}/snooze": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "Snooze the alert behind a notification",
+                "parameters": [
+                    {
+                        "type": "integer",
+                        "description": "the notification's id",
+                        "name": "id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "description": "for how long, or until when",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.SnoozeRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/alert.View"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/notifications/{id}/unarchive": {
             "post": {
                 "security": [
@@ -2192,6 +2547,67 @@ const docTemplate = `{
                                     }
                                 }
                             ]
+                        }
+                    }
+                }
+            }
+        },
+        "/prices/{symbol}/candles": {
+            "get": {
+                "tags": [
+                    "prices"
+                ],
+                "summary": "Open, high, low and close of a symbol's prices",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "BTCUSDT",
+                        "name": "symbol",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "1s, 1m (default) or 1h",
+                        "name": "interval",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "RFC 3339, included",
+                        "name": "from",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "RFC 3339, not included",
+                        "name": "to",
+                        "in": "query"
+                    },
+                    {
+                        "type": "string",
+                        "description": "default: the one with the newest tick",
+                        "name": "source",
+                        "in": "query"
+                    },
+                    {
+                        "type": "integer",
+                        "description": "1 to 5000, default 500: the newest so many",
+                        "name": "limit",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.CandlesView"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
                         }
                     }
                 }
@@ -3184,9 +3600,19 @@ const docTemplate = `{
         "alert.Firing": {
             "type": "object",
             "properties": {
+                "alert": {
+                    "type": "object"
+                },
+                "before": {
+                    "$ref": "#/definitions/event.TickBefore"
+                },
+                "change": {
+                    "type": "string"
+                },
                 "created_at": {
                     "type": "string"
                 },
+                "deliveries": {},
                 "firing": {
                     "type": "integer"
                 },
@@ -3200,7 +3626,13 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "price": {
-                    "type": "number"
+                    "type": "string"
+                },
+                "reference": {
+                    "type": "string"
+                },
+                "revision": {
+                    "type": "integer"
                 },
                 "source": {
                     "type": "string"
@@ -3242,6 +3674,9 @@ const docTemplate = `{
                 "condition": {
                     "$ref": "#/definitions/event.Condition"
                 },
+                "confirm": {
+                    "type": "string"
+                },
                 "cooldown": {
                     "type": "string"
                 },
@@ -3257,16 +3692,37 @@ const docTemplate = `{
                 "firings": {
                     "type": "integer"
                 },
+                "high": {
+                    "type": "string"
+                },
+                "hysteresis": {
+                    "type": "string"
+                },
                 "id": {
                     "type": "integer"
                 },
+                "low": {
+                    "type": "string"
+                },
+                "max_firings": {
+                    "type": "integer"
+                },
+                "message": {
+                    "type": "string"
+                },
                 "note": {
+                    "type": "string"
+                },
+                "percent": {
                     "type": "string"
                 },
                 "place": {
                     "$ref": "#/definitions/event.Place"
                 },
                 "repeat": {
+                    "type": "string"
+                },
+                "snoozed_until": {
                     "type": "string"
                 },
                 "source": {
@@ -3285,6 +3741,9 @@ const docTemplate = `{
                     "type": "string"
                 },
                 "user_id": {
+                    "type": "string"
+                },
+                "window": {
                     "type": "string"
                 }
             }
@@ -3356,9 +3815,20 @@ const docTemplate = `{
                     "type": "string",
                     "enum": [
                         "above",
-                        "below"
+                        "below",
+                        "crosses_above",
+                        "crosses_below",
+                        "percent_up",
+                        "percent_down",
+                        "enters",
+                        "exits",
+                        "trailing_stop"
                     ],
                     "example": "above"
+                },
+                "confirm": {
+                    "type": "string",
+                    "example": "30s"
                 },
                 "cooldown": {
                     "type": "string",
@@ -3371,8 +3841,28 @@ const docTemplate = `{
                     "type": "string",
                     "example": "2030-01-01T00:00:00Z"
                 },
+                "high": {
+                    "type": "string"
+                },
+                "hysteresis": {
+                    "type": "string"
+                },
+                "low": {
+                    "type": "string"
+                },
+                "max_firings": {
+                    "type": "integer"
+                },
+                "message": {
+                    "type": "string",
+                    "example": "{symbol} is at {price}"
+                },
                 "note": {
                     "type": "string"
+                },
+                "percent": {
+                    "type": "string",
+                    "example": "5"
                 },
                 "repeat": {
                     "type": "string",
@@ -3380,6 +3870,9 @@ const docTemplate = `{
                         "once",
                         "every"
                     ]
+                },
+                "snoozed_until": {
+                    "type": "string"
                 },
                 "source": {
                     "type": "string"
@@ -3403,6 +3896,10 @@ const docTemplate = `{
                 "user_id": {
                     "description": "a service says whose it is",
                     "type": "string"
+                },
+                "window": {
+                    "type": "string",
+                    "example": "1h"
                 }
             }
         },
@@ -3417,6 +3914,99 @@ const docTemplate = `{
                     "items": {
                         "$ref": "#/definitions/destination.Attempt"
                     }
+                }
+            }
+        },
+        "api.BulkAnswer": {
+            "type": "object",
+            "properties": {
+                "changed": {
+                    "type": "integer"
+                },
+                "refused": {
+                    "type": "integer"
+                },
+                "results": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/api.ImportLine"
+                    }
+                }
+            }
+        },
+        "api.BulkRequest": {
+            "type": "object",
+            "properties": {
+                "action": {
+                    "type": "string",
+                    "enum": [
+                        "pause",
+                        "resume",
+                        "snooze",
+                        "delete"
+                    ]
+                },
+                "for": {
+                    "type": "string",
+                    "example": "1h"
+                },
+                "ids": {
+                    "type": "array",
+                    "items": {
+                        "type": "integer"
+                    }
+                },
+                "until": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.CandleView": {
+            "type": "object",
+            "properties": {
+                "close": {
+                    "type": "string"
+                },
+                "high": {
+                    "type": "string"
+                },
+                "low": {
+                    "type": "string"
+                },
+                "open": {
+                    "type": "string"
+                },
+                "start": {
+                    "type": "string"
+                },
+                "ticks": {
+                    "type": "integer"
+                },
+                "volume": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.CandlesView": {
+            "type": "object",
+            "properties": {
+                "count": {
+                    "type": "integer"
+                },
+                "interval": {
+                    "type": "string"
+                },
+                "results": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/api.CandleView"
+                    }
+                },
+                "source": {
+                    "type": "string"
+                },
+                "symbol": {
+                    "type": "string"
                 }
             }
         },
@@ -3464,6 +4054,171 @@ const docTemplate = `{
                 "url": {
                     "type": "string",
                     "example": "https://example.org/hook"
+                }
+            }
+        },
+        "api.DryFiring": {
+            "type": "object",
+            "properties": {
+                "firing": {
+                    "type": "integer"
+                },
+                "offset": {
+                    "type": "integer"
+                },
+                "partition": {
+                    "description": "of the tick, over ticks",
+                    "type": "integer"
+                },
+                "price": {
+                    "type": "string"
+                },
+                "reference": {
+                    "type": "string"
+                },
+                "source": {
+                    "type": "string"
+                },
+                "time": {
+                    "type": "string"
+                }
+            }
+        },
+        "api.DryRunAnswer": {
+            "type": "object",
+            "properties": {
+                "count": {
+                    "type": "integer"
+                },
+                "firings": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/api.DryFiring"
+                    }
+                },
+                "over": {
+                    "type": "string"
+                },
+                "partial": {
+                    "description": "there was more than is looked at in one request",
+                    "type": "boolean"
+                },
+                "ticks": {
+                    "description": "looked at; a candle is four",
+                    "type": "integer"
+                }
+            }
+        },
+        "api.DryRunRequest": {
+            "type": "object",
+            "properties": {
+                "condition": {
+                    "type": "string",
+                    "enum": [
+                        "above",
+                        "below",
+                        "crosses_above",
+                        "crosses_below",
+                        "percent_up",
+                        "percent_down",
+                        "enters",
+                        "exits",
+                        "trailing_stop"
+                    ],
+                    "example": "above"
+                },
+                "confirm": {
+                    "type": "string",
+                    "example": "30s"
+                },
+                "cooldown": {
+                    "type": "string",
+                    "example": "10m"
+                },
+                "email": {
+                    "type": "string"
+                },
+                "expires_at": {
+                    "type": "string",
+                    "example": "2030-01-01T00:00:00Z"
+                },
+                "from": {
+                    "description": "default: all that is kept",
+                    "type": "string"
+                },
+                "high": {
+                    "type": "string"
+                },
+                "hysteresis": {
+                    "type": "string"
+                },
+                "low": {
+                    "type": "string"
+                },
+                "max_firings": {
+                    "type": "integer"
+                },
+                "message": {
+                    "type": "string",
+                    "example": "{symbol} is at {price}"
+                },
+                "note": {
+                    "type": "string"
+                },
+                "over": {
+                    "description": "default: 1m",
+                    "type": "string",
+                    "enum": [
+                        "ticks",
+                        "1s",
+                        "1m",
+                        "1h"
+                    ],
+                    "example": "1m"
+                },
+                "percent": {
+                    "type": "string",
+                    "example": "5"
+                },
+                "repeat": {
+                    "type": "string",
+                    "enum": [
+                        "once",
+                        "every"
+                    ]
+                },
+                "snoozed_until": {
+                    "type": "string"
+                },
+                "source": {
+                    "type": "string"
+                },
+                "state": {
+                    "description": "PATCH only",
+                    "type": "string",
+                    "enum": [
+                        "created",
+                        "paused"
+                    ]
+                },
+                "symbol": {
+                    "type": "string",
+                    "example": "BTCUSDT"
+                },
+                "target": {
+                    "type": "string",
+                    "example": "70000.50"
+                },
+                "to": {
+                    "type": "string"
+                },
+                "user_id": {
+                    "description": "a service says whose it is",
+                    "type": "string"
+                },
+                "window": {
+                    "type": "string",
+                    "example": "1h"
                 }
             }
         },
@@ -3523,6 +4278,40 @@ const docTemplate = `{
                 },
                 "stale": {
                     "type": "boolean"
+                }
+            }
+        },
+        "api.ImportAnswer": {
+            "type": "object",
+            "properties": {
+                "created": {
+                    "type": "integer"
+                },
+                "refused": {
+                    "type": "integer"
+                },
+                "results": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/api.ImportLine"
+                    }
+                }
+            }
+        },
+        "api.ImportLine": {
+            "type": "object",
+            "properties": {
+                "errors": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/event.FieldError"
+                    }
+                },
+                "id": {
+                    "type": "integer"
+                },
+                "line": {
+                    "type": "integer"
                 }
             }
         },
@@ -3714,6 +4503,11 @@ const docTemplate = `{
         "api.PriceView": {
             "type": "object",
             "properties": {
+                "change_24h": {
+                    "description": "The change of this source's price since 24 hours before, in percent; since the\nfirst price that is known where there is none so old.",
+                    "type": "string",
+                    "example": "-1.25"
+                },
                 "kind": {
                     "type": "string",
                     "enum": [
@@ -3883,6 +4677,18 @@ const docTemplate = `{
                 "username": {
                     "type": "string",
                     "example": "ann"
+                }
+            }
+        },
+        "api.SnoozeRequest": {
+            "type": "object",
+            "properties": {
+                "for": {
+                    "type": "string",
+                    "example": "1h"
+                },
+                "until": {
+                    "type": "string"
                 }
             }
         },
@@ -4178,19 +4984,47 @@ const docTemplate = `{
             "type": "string",
             "enum": [
                 "above",
-                "below"
+                "below",
+                "crosses_above",
+                "crosses_below",
+                "percent_up",
+                "percent_down",
+                "enters",
+                "exits",
+                "trailing_stop"
             ],
             "x-enum-comments": {
-                "Above": "price ≥ target",
-                "Below": "price ≤ target"
+                "Above": "level: price ≥ target",
+                "Below": "level: price ≤ target",
+                "CrossesAbove": "edge: above, having been below",
+                "CrossesBelow": "edge: below, having been above",
+                "Enters": "edge: low ≤ price ≤ high, having been outside",
+                "Exits": "edge: outside, having been inside",
+                "PercentDown": "level: so many percent below the window's high",
+                "PercentUp": "level: so many percent above the window's low",
+                "TrailingStop": "so many percent below the best price since it holds"
             },
             "x-enum-descriptions": [
-                "price ≥ target",
-                "price ≤ target"
+                "level: price ≥ target",
+                "level: price ≤ target",
+                "edge: above, having been below",
+                "edge: below, having been above",
+                "level: so many percent above the window's low",
+                "level: so many percent below the window's high",
+                "edge: low ≤ price ≤ high, having been outside",
+                "edge: outside, having been inside",
+                "so many percent below the best price since it holds"
             ],
             "x-enum-varnames": [
                 "Above",
-                "Below"
+                "Below",
+                "CrossesAbove",
+                "CrossesBelow",
+                "PercentUp",
+                "PercentDown",
+                "Enters",
+                "Exits",
+                "TrailingStop"
             ]
         },
         "event.Counts": {
@@ -4329,6 +5163,23 @@ const docTemplate = `{
                     "type": "string"
                 },
                 "username": {
+                    "type": "string"
+                }
+            }
+        },
+        "event.TickBefore": {
+            "type": "object",
+            "properties": {
+                "offset": {
+                    "type": "integer"
+                },
+                "price": {
+                    "type": "number"
+                },
+                "source": {
+                    "type": "string"
+                },
+                "time": {
                     "type": "string"
                 }
             }

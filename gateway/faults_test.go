@@ -66,6 +66,10 @@ type awayKafka struct{}
 
 func (awayKafka) Produce(context.Context, ...kafka.Record) error { return errors.New("secret") }
 
+func (awayKafka) Reread(context.Context, string, int32, int64, int64, func(kafka.Record) bool) error {
+	return errors.New("secret")
+}
+
 func (awayKafka) EndOf(context.Context, string, string) (event.Place, error) {
 	return event.Place{}, errors.New("secret")
 }

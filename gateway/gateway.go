@@ -23,6 +23,7 @@ import (
 	"crier/gateway/wire"
 	"crier/gateway/ws"
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/destination"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
@@ -90,7 +91,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote},
-		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db),
+		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}

@@ -25,6 +25,7 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/status", Scope: api.Public, Handler: a.Status},
 		{Method: "GET", Path: "/symbols", Scope: api.Public, Handler: a.SymbolList},
 		{Method: "GET", Path: "/prices", Scope: api.Public, Handler: a.Pricing},
+		{Method: "GET", Path: "/prices/{symbol}/candles", Scope: api.Public, Handler: a.Candles},
 
 		{Method: "POST", Path: "/signup", Scope: api.Public, Handler: a.Signup},
 		{Method: "POST", Path: "/login", Scope: api.Public, Handler: a.Login},
@@ -54,6 +55,7 @@ func routes(a *api.API) []api.Route {
 		{Method: "POST", Path: "/unsubscribe", Scope: api.Public, Handler: a.Unsubscribe},
 		{Method: "POST", Path: "/notifications/{id}/read", Scope: api.Person, Handler: a.Mark(inbox.Read)},
 		{Method: "POST", Path: "/notifications/{id}/unread", Scope: api.Person, Handler: a.Mark(inbox.Unread)},
+		{Method: "POST", Path: "/notifications/{id}/snooze", Scope: api.Person, Handler: a.SnoozeNotification},
 		{Method: "POST", Path: "/notifications/{id}/archive", Scope: api.Person, Handler: a.Mark(inbox.Archive)},
 		{Method: "POST", Path: "/notifications/{id}/unarchive", Scope: api.Person, Handler: a.Mark(inbox.Unarchive)},
 
@@ -73,6 +75,13 @@ func routes(a *api.API) []api.Route {
 
 		{Method: "POST", Path: "/alerts", Scope: api.Sender, Handler: a.CreateAlert},
 		{Method: "GET", Path: "/alerts", Scope: api.Person, Handler: a.ListAlerts},
+		{Method: "POST", Path: "/alerts/import", Scope: api.Person, Handler: a.ImportAlerts},
+		{Method: "GET", Path: "/alerts/export", Scope: api.Person, Handler: a.ExportAlerts},
+		{Method: "POST", Path: "/alerts/bulk", Scope: api.Person, Handler: a.BulkAlerts},
+		{Method: "POST", Path: "/alerts/dry-run", Scope: api.Person, Handler: a.DryRun},
+		{Method: "POST", Path: "/alerts/{id}/pause", Scope: api.Person, Handler: a.PauseAlert},
+		{Method: "POST", Path: "/alerts/{id}/resume", Scope: api.Person, Handler: a.ResumeAlert},
+		{Method: "POST", Path: "/alerts/{id}/snooze", Scope: api.Person, Handler: a.SnoozeAlert},
 		{Method: "GET", Path: "/alerts/{id}", Scope: api.Person, Handler: a.GetAlert},
 		{Method: "PATCH", Path: "/alerts/{id}", Scope: api.Person, Handler: a.UpdateAlert},
 		{Method: "DELETE", Path: "/alerts/{id}", Scope: api.Person, Handler: a.DeleteAlert},

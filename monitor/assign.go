@@ -7,6 +7,8 @@ import (
 	"crier/internal/alert"
 	"crier/internal/event"
 	"crier/internal/kafka"
+	"crier/internal/price"
+	"crier/monitor/candle"
 	"crier/monitor/match"
 )
 
@@ -15,10 +17,11 @@ import (
 const consumerGroup = "crier-consumer"
 
 // assign builds the indexes of newly assigned partitions before their first
-// tick is read, and says where reading starts: at the lesser of what was
-// committed and the lowest place of an alert not yet taken. What was already
-// proposed and not yet decided is read first, so that an alert that fires again
-// and again cools down from its last proposal.
+// tick is read, and says where reading starts: where the progress was saved that
+// prices, candles and states are as of. Alerts that hold from an earlier place
+// and were not yet taken are decided by reading their ticks again. What was
+// already proposed and not yet decided is read first, so that an alert that fires
+// again and again cools down from its last proposal.
 func (m *matcher) assign(ctx context.Context, offsets map[string]map[int32]int64) error {
 	ours := offsets[kafka.Ticks]
 	if len(ours) == 0 {
@@ -26,6 +29,9 @@ func (m *matcher) assign(ctx context.Context, offsets map[string]map[int32]int64
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	began := time.Now()
+	m.loading.Store(0)
+	defer m.loading.Store(-1)
 	var err error
 	if m.topicID, err = m.kafka.TopicID(ctx, kafka.Ticks); err != nil {
 		return err
@@ -41,96 +47,150 @@ func (m *matcher) assign(ctx context.Context, offsets map[string]map[int32]int64
 	if err != nil {
 		return err
 	}
-	if err := m.seed(ctx, fresh); err != nil {
+	last, err := m.prices.All(ctx)
+	if err != nil {
 		return err
 	}
-	loaded := 0
-	snapshot, err := m.alerts.Active(ctx, func(a alert.Alert) error {
+	m.seed(fresh, last)
+	loaded, err := m.load(ctx, fresh, proposals)
+	if err != nil {
+		return err
+	}
+	for n, p := range fresh {
+		m.partitions[n] = p
+	}
+	m.changed = true
+	m.metrics.loaded.Set(time.Since(began).Seconds())
+	m.log.Info("matching", "partitions", ours, "alerts", loaded, "proposed", len(proposals), "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// begin makes an empty index for each partition, with what was saved of it, and
+// sets where it is read from.
+func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*assigned, error) {
+	starts, _, err := m.kafka.Bounds(ctx, kafka.Ticks)
+	if err != nil {
+		return nil, err
+	}
+	fresh := make(map[int32]*assigned, len(ours))
+	for n, committed := range ours {
+		saved, ok, err := m.alerts.Claim(ctx, n, m.topicID, m.owner)
+		if err != nil {
+			return nil, err
+		}
+		var states []alert.Standing
+		// Without anything saved, all that is kept is read: so that the last price
+		// of every symbol there is becomes known.
+		start := max(committed, 0)
+		switch {
+		case ok && saved.TopicID == m.topicID:
+			start = saved.Next
+			if states, err = m.alerts.Standings(ctx, n); err != nil {
+				return nil, err
+			}
+		case ok:
+			start = 0 // the topic was made anew
+			if err := m.alerts.ForgetStandings(ctx, n); err != nil {
+				return nil, err
+			}
+		}
+		if start < starts[n] {
+			if ok || committed >= 0 {
+				m.log.Error("ticks were removed before they were matched: alerts that they met do not fire (CRIER_TICKS_RETENTION)", "partition", n, "from", start, "to", starts[n])
+				m.metrics.missed.Add(float64(starts[n] - start))
+			}
+			start = starts[n]
+		}
+		ours[n] = start
+		p := &assigned{Partition: match.NewPartition(start), committed: start, saved: states, candles: candle.NewMaker(m.topicID)}
+		p.emit = func(f match.Match) { m.found = append(m.found, found{n, f}); m.metrics.proposed.Inc() }
+		fresh[n] = p
+	}
+	return fresh, nil
+}
+
+// seed tells the indexes each symbol's last ticks before their start.
+func (m *matcher) seed(fresh map[int32]*assigned, last []price.Last) {
+	for _, l := range last {
+		p := fresh[l.Place.Partition]
+		if p == nil || l.Place.TopicID != m.topicID || l.Place.Offset >= p.Next() {
+			continue
+		}
+		p.Seed(match.Tick{Tick: l.Tick, Offset: l.Place.Offset, Recorded: l.Recorded}, match.Clock{Time: l.StreamTime, Ticks: l.Ticks})
+	}
+}
+
+// load fills fresh indexes with the alerts there are.
+func (m *matcher) load(ctx context.Context, fresh map[int32]*assigned, proposals map[int64]proposal) (loaded int, err error) {
+	expected, err := m.alerts.EstimateActive(ctx)
+	if err != nil {
+		return 0, err
+	}
+	windowed := make(map[int32][]match.Alert)
+	for _, p := range fresh {
+		p.Load(expected/int(m.count), standings(p.saved))
+		p.saved = nil
+	}
+	snapshot, err := m.alerts.Active(ctx, func(a *alert.Alert) error {
 		n := kafka.Partition([]byte(a.Symbol), m.count)
 		p := fresh[n]
 		if p == nil {
 			return nil
 		}
-		loaded++
-		ma := m.indexed(&a, n)
+		if loaded++; loaded%100_000 == 0 {
+			m.loading.Store(int64(loaded))
+			m.metrics.alerts.Set(float64(loaded))
+			if loaded%1_000_000 == 0 {
+				m.log.Info("loading alerts", "loaded", loaded, "about", expected)
+			}
+		}
+		ma := m.indexed(a, n)
 		if done, ok := proposals[a.ID]; ok && done.Revision == a.Revision {
 			ma.Proposed = true
 			if done.RecordedAt.After(ma.LastFired) {
 				ma.LastFired = done.RecordedAt
 			}
 		}
-		if p.Put(ma, m.emit) {
-			// Its deciding ticks are read by the loop, not while rows stream in.
-			p.Defer(ma)
+		switch p.Put(ma, p.emit) {
+		case match.Windows:
+			windowed[n] = append(windowed[n], ma) // candles are not read while rows stream in
+		case match.History:
+			p.late = append(p.late, ma)
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return loaded, err
+	}
+	for n, list := range windowed {
+		p := fresh[n]
+		for i := range list {
+			if err := m.seedWindows(ctx, p, &list[i]); err != nil {
+				return loaded, err
+			}
+			if p.Put(list[i], p.emit) == match.History {
+				p.late = append(p.late, list[i])
+			}
+		}
+	}
+	for _, p := range fresh {
+		p.Loaded()
 	}
 	// The snapshot of an earlier assignment is kept: what is then read twice
 	// changes nothing.
 	if m.snapshot == "" {
 		m.snapshot = snapshot
 	}
-	for n, p := range fresh {
-		m.partitions[n] = p
-	}
-	m.changed = true
-	m.log.Info("matching", "partitions", ours, "alerts", loaded, "proposed", len(proposals))
-	return nil
+	return loaded, nil
 }
 
-// begin makes an empty index for each partition and sets where it is read from.
-func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*assigned, error) {
-	starts, _, err := m.kafka.Bounds(ctx, kafka.Ticks)
-	if err != nil {
-		return nil, err
+func standings(list []alert.Standing) []match.State {
+	out := make([]match.State, len(list))
+	for i, s := range list {
+		out[i] = match.State{StateID: match.StateID{AlertID: s.AlertID, Symbol: s.Symbol, Source: s.Source}, Revision: s.Revision, Armed: s.Armed,
+			Streak: s.Streak, Since: time.Unix(0, s.SinceNS), First: s.First, Best: s.Best, Group: s.Shared}
 	}
-	untaken, elsewhere, err := m.alerts.LowestUntaken(ctx, m.topicID)
-	if err != nil {
-		return nil, err
-	}
-	fresh := make(map[int32]*assigned, len(ours))
-	for n, committed := range ours {
-		// Without a commit, all that is kept is read: so that the last price of
-		// every symbol there is becomes known.
-		committed = max(committed, 0)
-		start := committed
-		if place, ok := untaken[n]; ok {
-			start = min(start, place)
-		}
-		if elsewhere {
-			start = 0
-		}
-		start = max(start, starts[n])
-		ours[n] = start
-		fresh[n] = &assigned{Partition: match.NewPartition(start, committed), committed: committed}
-	}
-	return fresh, nil
-}
-
-// seed tells the indexes each symbol's last ticks before their start. Prices
-// stand as of the commit: one whose place is before the start is the last
-// before it, even where matching starts earlier than the commit; of the others
-// only that they are there is known.
-func (m *matcher) seed(ctx context.Context, fresh map[int32]*assigned) error {
-	last, err := m.prices.All(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range last {
-		p := fresh[l.Place.Partition]
-		if p == nil || l.Place.TopicID != m.topicID {
-			continue
-		}
-		if l.Place.Offset < p.Next() {
-			p.Seed(match.Tick{Tick: l.Tick, Offset: l.Place.Offset, Recorded: l.Recorded})
-		} else {
-			p.Unknown(l.Symbol, l.Source)
-		}
-	}
-	return nil
+	return out
 }
 
 // proposal is the last trigger that was proposed for an alert.
@@ -164,11 +224,12 @@ func (m *matcher) proposals(ctx context.Context) (map[int64]proposal, error) {
 	return out, nil
 }
 
-// revoke commits the partitions that go to another member and forgets them.
+// revoke saves and commits the partitions that go to another member and forgets
+// them.
 func (m *matcher) revoke(ctx context.Context, lost kafka.Assignment) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.outbox) == 0 {
+	if len(m.outbox) == 0 && len(m.found) == 0 {
 		if err := m.commit(ctx); err != nil {
 			m.log.Warn("committing revoked partitions", "error", err)
 		}

@@ -11,7 +11,10 @@ type Config struct {
 	Symbols        []string
 	BinanceWSURL   string
 	BinanceRESTURL string
-	SimulatedSeed  uint64
+	// "": where the exchange is.
+	CoinbaseWSURL, CoinbaseRESTURL string
+	KrakenWSURL, KrakenRESTURL     string
+	SimulatedSeed                  uint64
 	// Instance tells running monitors apart in Kafka's transactions.
 	Instance string
 	// FailFunc is called at named points; tests kill the process there. nil
@@ -38,7 +41,7 @@ func (c *Config) normalise() error {
 	}
 	var errs []error
 	if strings.TrimSpace(c.Feeds) == "" {
-		errs = append(errs, errors.New("CRIER_FEEDS: is required here: binance, simulated, replay:FILE[@SPEED] or none"))
+		errs = append(errs, errors.New("CRIER_FEEDS: is required here: binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none"))
 	}
 	if len(c.Symbols) == 0 {
 		errs = append(errs, errors.New("CRIER_SYMBOLS: must name at least one symbol"))

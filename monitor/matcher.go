@@ -5,14 +5,20 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/event"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
+	"crier/internal/postgres"
 	"crier/internal/price"
 	"crier/internal/problem"
+	maker "crier/monitor/candle"
 	"crier/monitor/match"
 )
 
@@ -22,17 +28,25 @@ import (
 type matcher struct {
 	kafka   *kafka.Client
 	group   *kafka.Group
+	db      *postgres.DB
 	alerts  *alert.Store
 	prices  *price.Store
+	candles *candle.Store
+	owner   string // in the claims on partitions: this process
 	log     *slog.Logger
 	metrics *metrics
 	fail    func(string)
+
+	// loading is how many alerts have been read into indexes that are not ready, -1
+	// while none is being filled.
+	loading atomic.Int64
 
 	mu         sync.Mutex
 	partitions map[int32]*assigned
 	topicID    string
 	count      int32 // partitions of the topic
 	snapshot   alert.Snapshot
+	found      []found        // matches that are not yet triggers
 	outbox     []kafka.Record // triggers not yet acknowledged
 	changed    bool           // alerts may have changed since snapshot
 	wake       func()         // ends the present poll
@@ -41,10 +55,23 @@ type matcher struct {
 	checkedAt   time.Time
 }
 
-// assigned is one partition's index and how far it is committed.
+// assigned is one partition's index, and how far it is saved and committed.
 type assigned struct {
 	*match.Partition
 	committed int64
+	emit      func(match.Match)
+	candles   *maker.Maker
+	saved     []alert.Standing // while it is loaded
+	late      []match.Alert    // to be put once what decides them has been read
+	take      []alert.Revision // to be taken with the next progress
+	changed   []alert.Standing // to be saved with it
+	removed   []alert.Standing
+}
+
+// found is a match in a partition.
+type found struct {
+	partition int32
+	match.Match
 }
 
 // How often progress is committed, and changes are asked for without a hint.
@@ -52,6 +79,10 @@ const (
 	commitEvery = time.Second
 	changeCheck = 2 * time.Second
 )
+
+// commitWithin is how many ticks a partition may be ahead of its commit: what is
+// matched again after a crash.
+const commitWithin = 1 << 16
 
 // alertsChanged is called by the listener.
 func (m *matcher) alertsChanged() {
@@ -104,7 +135,7 @@ func (m *matcher) step(ctx context.Context) error {
 	}
 	due := time.Since(m.committedAt) >= commitEvery
 	for _, p := range m.partitions {
-		due = due || p.Next()-p.committed >= match.CommitWithin
+		due = due || p.Next()-p.committed >= commitWithin
 	}
 	if due {
 		return m.commit(ctx)
@@ -122,7 +153,7 @@ func (m *matcher) apply(recs []kafka.Record) []kafka.Record {
 			continue
 		}
 		if r.Marker {
-			p.Advance(r.Offset+1, m.emit)
+			p.Advance(r.Offset+1, p.emit)
 			continue
 		}
 		t, err := event.ParseTick(r.Value, r.Time)
@@ -130,117 +161,188 @@ func (m *matcher) apply(recs []kafka.Record) []kafka.Record {
 			dead = append(dead, kafka.DeadLetter(r, string(problem.Of(err).Code), err.Error()))
 			m.metrics.rejected.Inc()
 			m.log.Warn("a tick was rejected", "partition", r.Partition, "offset", r.Offset, "reason", err)
-			p.Advance(r.Offset+1, m.emit)
+			p.Advance(r.Offset+1, p.emit)
 			continue
 		}
 		if kafka.Partition([]byte(t.Symbol), m.count) != r.Partition {
 			m.metrics.misplaced.Inc()
-			p.Advance(r.Offset+1, m.emit)
+			p.Advance(r.Offset+1, p.emit)
 			continue
 		}
-		p.Apply(match.Tick{Tick: t, Offset: r.Offset, Recorded: r.Time}, m.emit)
+		if at, ok := p.Apply(match.Tick{Tick: t, Offset: r.Offset, Recorded: r.Time}, p.emit); ok {
+			p.candles.Add(&t, r.Offset, at)
+		}
 		m.metrics.matched.Inc()
 	}
 	return dead
 }
 
-// emit notes a trigger to be proposed.
-func (m *matcher) emit(f match.Match) {
-	t := event.Trigger{
-		AlertID: f.Alert.ID, UserID: f.Alert.UserID, Symbol: f.Alert.Symbol, Condition: f.Alert.Condition, Target: f.Alert.Target,
-		Price: f.Tick.Price, Time: f.Tick.Time, Source: f.Tick.Source, TickID: f.Tick.ID,
-		Topic: kafka.Ticks, TopicID: m.topicID, Partition: kafka.Partition([]byte(f.Alert.Symbol), m.count), Offset: f.Tick.Offset,
-		Revision: f.Alert.Revision, RecordedAt: f.Tick.Recorded,
-	}
-	m.outbox = append(m.outbox, kafka.Record{Topic: kafka.Triggers, Key: []byte(f.Alert.UserID), Value: t.AppendJSON(nil)})
-	m.metrics.proposed.Inc()
-}
-
-// propose produces what apply and refresh have found, and takes the alerts that
-// are thereby settled. The outbox is kept until it is acknowledged.
+// propose produces what apply and refresh have found, and puts the alerts that
+// had to wait for it. The outbox is kept until it is acknowledged.
 func (m *matcher) propose(ctx context.Context, dead []kafka.Record) error {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	m.outbox = append(m.outbox, dead...)
-	if len(m.outbox) > 0 {
-		m.fail("matcher.before-propose")
-		if err := m.kafka.Produce(work, m.outbox...); err != nil {
-			return err
-		}
-		m.outbox = m.outbox[:0]
-		m.fail("matcher.after-propose")
-	}
-	var taken []alert.Revision
-	for n, p := range m.partitions {
-		if err := m.resolve(work, n, p); err != nil {
+	for {
+		if err := m.describe(work); err != nil {
 			return err
 		}
 		if len(m.outbox) > 0 {
-			continue // what is ready goes with the next round, once these are out
+			m.fail("matcher.before-propose")
+			if err := m.kafka.Produce(work, m.outbox...); err != nil {
+				return err
+			}
+			m.outbox = m.outbox[:0]
+			m.fail("matcher.after-propose")
 		}
-		for _, a := range p.Ready() {
-			taken = append(taken, alert.Revision{ID: a.ID, Revision: a.Revision})
+		for n, p := range m.partitions {
+			if err := m.resolve(work, n, p); err != nil {
+				return err
+			}
+		}
+		if len(m.found) == 0 {
+			return nil
 		}
 	}
-	if len(taken) > 0 {
-		if err := m.alerts.Take(work, taken); err != nil {
-			return err
-		}
-		m.fail("matcher.after-take")
-	}
-	if len(m.outbox) > 0 {
-		return m.propose(ctx, nil)
-	}
-	return nil
 }
 
-// resolve decides alerts that came due and whose symbol's last tick has to be
-// read again.
+// resolve puts alerts whose ticks or windows have to be read first. Everything
+// found before was acknowledged.
 func (m *matcher) resolve(ctx context.Context, n int32, p *assigned) error {
-	for _, a := range p.Unresolved() {
-		if err := m.putWithHistory(ctx, n, p, a); err != nil {
+	late := append(p.late, p.Unresolved()...)
+	if len(late) == 0 {
+		return nil
+	}
+	p.late = late // until they are in
+	m.metrics.reread.Add(float64(len(late)))
+	for i := range late {
+		if len(p.Wants(&late[i])) == 0 {
+			continue
+		}
+		// Candles are as of the last commit: it is made to be now.
+		if len(m.found) > 0 {
+			return nil // in the next round
+		}
+		if err := m.save(ctx, n, p); err != nil {
+			return err
+		}
+		if err := m.seedWindows(ctx, p, &late[i]); err != nil {
 			return err
 		}
 	}
+	var again []match.Alert
+	for i := range late {
+		if p.Put(late[i], p.emit) != match.Nothing {
+			again = append(again, late[i])
+		}
+	}
+	if len(again) > 0 {
+		ticks, err := histories(ctx, m.kafka, n, p.Partition, again)
+		if err != nil {
+			return err
+		}
+		for i := range again {
+			p.PutWith(again[i], ticks[again[i].Symbol], p.emit)
+		}
+	}
+	p.late = nil
 	return nil
 }
 
-// commit writes the last prices, then the offsets.
+// commit saves each partition with its progress, then commits the offsets.
 func (m *matcher) commit(ctx context.Context) error {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	next := make(map[int32]int64)
-	var last []price.Last
-	alerts := 0
+	alerts, symbols := 0, 0
 	for n, p := range m.partitions {
 		alerts += p.Len()
-		if p.Next() <= p.committed {
-			continue
+		symbols += p.Symbols()
+		before := p.committed
+		if err := m.save(work, n, p); err != nil {
+			if errors.Is(err, alert.ErrNotOwner) {
+				m.log.Warn("a partition has gone to another matcher", "partition", n)
+				delete(m.partitions, n)
+				continue
+			}
+			return err
 		}
-		next[n] = p.Next()
-		for _, t := range p.Last(p.committed) {
-			last = append(last, price.Last{Tick: t.Tick, Recorded: t.Recorded, Place: event.Place{TopicID: m.topicID, Partition: n, Offset: t.Offset}})
+		if p.committed > before {
+			next[n] = p.committed
 		}
 	}
 	m.metrics.alerts.Set(float64(alerts))
+	m.metrics.symbols.Set(float64(symbols))
 	m.committedAt = time.Now()
 	if len(next) == 0 {
 		return nil
-	}
-	if len(last) > 0 {
-		if err := m.prices.Put(work, last); err != nil {
-			return err
-		}
 	}
 	m.fail("matcher.before-commit")
 	if err := m.group.CommitOffsets(work, kafka.Ticks, next); err != nil {
 		return err
 	}
-	for n, at := range next {
-		m.partitions[n].committed = at
-	}
 	m.fail("matcher.after-commit")
 	return nil
+}
+
+// save writes what a partition knows as of where it stands, in one transaction:
+// progress, last prices, candles, where alerts stand, and which are taken.
+func (m *matcher) save(ctx context.Context, n int32, p *assigned) error {
+	m.gather(p, n)
+	next := p.Next()
+	if next <= p.committed && len(p.take) == 0 && len(p.changed) == 0 && len(p.removed) == 0 {
+		return nil
+	}
+	var last []price.Last
+	p.Last(p.committed, func(t *match.Tick, c match.Clock) {
+		last = append(last, price.Last{Tick: t.Tick, Recorded: t.Recorded, Place: event.Place{TopicID: m.topicID, Partition: n, Offset: t.Offset}, StreamTime: c.Time, Ticks: c.Ticks})
+	})
+	err := m.db.Tx(ctx, func(tx pgx.Tx) error {
+		if err := alert.SaveProgress(ctx, tx, n, m.owner, alert.Progress{TopicID: m.topicID, Next: next}, p.changed, p.removed); err != nil {
+			return err
+		}
+		if len(last) > 0 {
+			if err := price.PutTx(ctx, tx, last); err != nil {
+				return err
+			}
+		}
+		if err := candle.Put(ctx, tx, p.candles.Pending()); err != nil {
+			return err
+		}
+		if len(p.take) > 0 {
+			return alert.Take(ctx, tx, p.take)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	took := len(p.take) > 0
+	p.candles.Written()
+	p.committed, p.take, p.changed, p.removed = next, nil, nil, nil
+	if took {
+		m.fail("matcher.after-take")
+	}
+	return nil
+}
+
+// gather takes over from the index what is to be saved; it is kept until it is.
+func (m *matcher) gather(p *assigned, n int32) {
+	for _, a := range p.Ready() {
+		p.take = append(p.take, alert.Revision{ID: a.ID, Revision: a.Revision})
+	}
+	changed, removed := p.Dirty()
+	for _, s := range changed {
+		since := int64(0)
+		if s.Streak {
+			since = s.Since.UnixNano()
+		}
+		p.changed = append(p.changed, alert.Standing{AlertID: s.AlertID, Symbol: s.Symbol, Source: s.Source, Partition: n, Revision: s.Revision,
+			Armed: s.Armed, Streak: s.Streak, SinceNS: since, First: s.First, Best: s.Best, Shared: s.Group})
+	}
+	for _, id := range removed {
+		p.removed = append(p.removed, alert.Standing{AlertID: id.AlertID, Symbol: id.Symbol, Source: id.Source})
+	}
 }
 
 // refresh puts what has changed among the alerts into the index.
@@ -255,67 +357,33 @@ func (m *matcher) refresh(ctx context.Context) error {
 		return err
 	}
 	for i := range changes {
-		if err := m.put(ctx, &changes[i]); err != nil {
-			m.changed = true
-			return err
-		}
+		m.put(&changes[i])
 	}
 	m.snapshot = next
 	return nil
 }
 
 // put sets or removes one alert in the partition of its symbol, if it is ours.
-func (m *matcher) put(ctx context.Context, a *alert.Alert) error {
+func (m *matcher) put(a *alert.Alert) {
 	n := kafka.Partition([]byte(a.Symbol), m.count)
 	p := m.partitions[n]
 	if p == nil {
-		return nil
+		return
 	}
 	if a.State != alert.Created {
 		p.Remove(a.ID, a.Revision)
-		return nil
+		return
 	}
 	ma := m.indexed(a, n)
-	if !p.Put(ma, m.emit) {
-		return nil
+	if p.Put(ma, p.emit) != match.Nothing {
+		p.late = append(p.late, ma)
 	}
-	return m.putWithHistory(ctx, n, p, ma)
-}
-
-func (m *matcher) putWithHistory(ctx context.Context, n int32, p *assigned, a match.Alert) error {
-	m.metrics.reread.Inc()
-	ticks, err := history(ctx, m.kafka, n, &a, p.Next())
-	if err != nil {
-		return err
-	}
-	p.PutWith(a, ticks, m.emit)
-	return nil
-}
-
-// indexed is an alert as the index takes it. One that holds from a place in
-// another topic of the name, or in another partition than its symbol's now,
-// holds from the start.
-func (m *matcher) indexed(a *alert.Alert, partition int32) match.Alert {
-	out := match.Alert{
-		ID: a.ID, Revision: a.Revision, UserID: a.UserID, Symbol: a.Symbol, Source: a.Source, Condition: a.Condition, Target: a.Target,
-		Every: a.Repeat == alert.Every, Cooldown: a.Cooldown, Place: a.Place.Offset, Taken: a.Taken,
-	}
-	if a.ExpiresAt != nil {
-		out.ExpiresAt = *a.ExpiresAt
-	}
-	if a.LastFiredAt != nil {
-		out.LastFired = *a.LastFiredAt
-	}
-	if a.Place.TopicID != m.topicID || a.Place.Partition != partition {
-		out.Place, out.Taken = 0, false
-	}
-	return out
 }
 
 // close commits where the matcher stands and leaves the group.
 func (m *matcher) close(ctx context.Context) {
 	m.mu.Lock()
-	if len(m.outbox) == 0 {
+	if len(m.outbox) == 0 && len(m.found) == 0 {
 		if err := m.commit(ctx); err != nil {
 			m.log.Warn("committing at the end", "error", err)
 		}

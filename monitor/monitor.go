@@ -2,13 +2,16 @@ package monitor
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/event"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -33,6 +36,7 @@ type Monitor struct {
 	matcher    *matcher
 	mover      *kafka.Mover
 	feeds      *lifecycle.Group // stopped first
+	ticked     sync.Map         // source -> time.Time: when its last tick was written; as many as there are feeds
 	goroutines *lifecycle.Group
 }
 
@@ -66,8 +70,9 @@ func (m *Monitor) Start(ctx context.Context) error {
 }
 
 func (m *Monitor) startMatcher() error {
-	m.matcher = &matcher{kafka: m.kafka, alerts: m.alerts, prices: m.prices, log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
+	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
 		partitions: make(map[int32]*assigned), wake: func() {}}
+	m.matcher.loading.Store(-1)
 	var err error
 	m.matcher.group, err = m.kafka.Group(kafka.GroupConfig{
 		Name: MatcherGroup, Topics: []string{kafka.Ticks}, Markers: true,
@@ -77,6 +82,7 @@ func (m *Monitor) startMatcher() error {
 		return fmt.Errorf("starting the matcher: %w", err)
 	}
 	m.goroutines.Go("matcher", m.matcher.run)
+	m.goroutines.Go("candles' retention", m.prune)
 	m.goroutines.Go("matcher's listener", func(ctx context.Context) error {
 		err := m.db.Listen(ctx, m.log, alert.Channel, func(string) { m.matcher.alertsChanged() })
 		if ctx.Err() != nil {
@@ -85,6 +91,14 @@ func (m *Monitor) startMatcher() error {
 		return err
 	})
 	return nil
+}
+
+// newOwner names this process in its claims on partitions (RFC 9562, version 4).
+func newOwner() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // startMover runs only where ticks can be misplaced.
@@ -135,7 +149,8 @@ const liveNote = "live_ticks"
 func (m *Monitor) startFeeds(ctx context.Context) error {
 	cfg := feed.Config{
 		Symbols: m.cfg.Symbols, BinanceWSURL: m.cfg.BinanceWSURL, BinanceRESTURL: m.cfg.BinanceRESTURL, SimulatedSeed: m.cfg.SimulatedSeed,
-		ResumeFunc: m.lastProduced, Log: m.log,
+		CoinbaseWSURL: m.cfg.CoinbaseWSURL, CoinbaseRESTURL: m.cfg.CoinbaseRESTURL, KrakenWSURL: m.cfg.KrakenWSURL, KrakenRESTURL: m.cfg.KrakenRESTURL,
+		ResumeFunc: m.lastProduced, GapFunc: m.gap, Log: m.log,
 	}
 	list := m.cfg.Feeds
 	if list == Auto {
@@ -147,6 +162,9 @@ func (m *Monitor) startFeeds(ctx context.Context) error {
 	feeds, err := feed.Parse(list, cfg)
 	if err != nil {
 		return err
+	}
+	if len(feeds) > 0 {
+		m.feeds.Go("watching the feeds", func(ctx context.Context) error { return m.watchFeeds(ctx, feeds) })
 	}
 	for _, f := range feeds {
 		m.feeds.Go("feed "+f.Name(), func(ctx context.Context) error { return m.feed(ctx, f) })
@@ -197,6 +215,17 @@ func (m *Monitor) Failed() <-chan struct{} { return m.goroutines.Context().Done(
 
 // Err is why the part has ended by itself.
 func (m *Monitor) Err() error { return m.goroutines.Err() }
+
+// Ready says why the part is not: while the index is filled no tick is matched.
+func (m *Monitor) Ready(context.Context) error {
+	if m.matcher == nil {
+		return nil
+	}
+	if n := m.matcher.loading.Load(); n >= 0 {
+		return fmt.Errorf("alerts are being loaded, %d so far", n)
+	}
+	return nil
+}
 
 // Stop ends the feeds, waits until their ticks are acknowledged, then ends the
 // matcher, which commits where it stands, and the mover.

@@ -59,6 +59,7 @@ func (w *tickWriter) emit(t event.Tick) error {
 		w.cond.Broadcast()
 		if err == nil {
 			w.m.metrics.ticks.WithLabelValues(t.Source).Inc()
+			w.m.ticked.Store(t.Source, time.Now())
 			w.m.metrics.feedUp.WithLabelValues(t.Source).Set(float64(time.Now().Unix()))
 		}
 	})

@@ -23,6 +23,7 @@ import (
 	"crier/gateway/sse"
 	"crier/gateway/ws"
 	"crier/internal/alert"
+	"crier/internal/candle"
 	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
@@ -40,6 +41,7 @@ import (
 type Kafka interface {
 	Produce(ctx context.Context, recs ...kafka.Record) error
 	EndOf(ctx context.Context, topic, key string) (event.Place, error)
+	Reread(ctx context.Context, topic string, partition int32, from, to int64, fn func(kafka.Record) bool) error
 }
 
 // Config is what handlers need to know of the operator's wishes.
@@ -65,6 +67,7 @@ type API struct {
 	Destinations *destination.Store
 	Guard        *destination.Guard
 	Prices       *price.Store
+	CandleStore  *candle.Store
 	Schedule     *schedule.Store
 	Rooms        *room.Store
 	Presence     *presence.Presence
@@ -77,6 +80,7 @@ type API struct {
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
+	day    dayBefore
 	hasher *user.Hasher
 	logins *failures
 	cuts   *cuts

@@ -18,6 +18,9 @@ type PriceView struct {
 	Time   time.Time        `json:"time"`
 	Source string           `json:"source" example:"binance"`
 	Kind   string           `json:"kind" enums:"live,simulated,replay,external"`
+	// The change of this source's price since 24 hours before, in percent; since the
+	// first price that is known where there is none so old.
+	Change24h string `json:"change_24h,omitempty" example:"-1.25"`
 }
 
 // Pricing lists newest prices.
@@ -28,9 +31,21 @@ type PriceView struct {
 //	@Router		/prices [get]
 func (a *API) Pricing(w http.ResponseWriter, r *http.Request) error {
 	ticks := a.Hub.Newest()
+	before, err := a.day.get(r.Context(), a.CandleStore)
+	if err != nil {
+		return err
+	}
+	var p decimal.Percent
 	out := make([]PriceView, len(ticks))
 	for i, t := range ticks {
-		out[i] = PriceView{t.Symbol, t.Price, t.Size, t.Time, t.Source, SourceKind(t.Source)}
+		out[i] = PriceView{t.Symbol, t.Price, t.Size, t.Time, t.Source, SourceKind(t.Source), ""}
+		switch from, ok := before[[2]string{t.Symbol, t.Source}]; {
+		case !ok || from.Sign() <= 0:
+		case t.Price.Cmp(from) < 0:
+			out[i].Change24h = p.Fall(from, t.Price).Neg().Trunc(2).String()
+		default:
+			out[i].Change24h = p.Change(from, t.Price).Trunc(2).String()
+		}
 	}
 	return encode(w, http.StatusOK, Page{Count: int64(len(out)), Results: out})
 }

@@ -65,6 +65,10 @@ func (t *ticker) counts(user event.UserID) {
 // maxSources bounds how many sources of ticks are told apart.
 const maxSources = 100
 
+// maxSymbols bounds the symbols whose newest tick is kept; ticks of further ones
+// reach nobody's stream. A few hundred bytes each.
+const maxSymbols = 100_000
+
 // Tick brings the newest tick of a symbol, recorded in Kafka at that time.
 func (h *Hub) Tick(tick event.Tick, recorded time.Time) {
 	t := &h.ticks
@@ -74,6 +78,9 @@ func (h *Hub) Tick(tick event.Tick, recorded time.Time) {
 }
 
 func (t *ticker) put(tick event.Tick, recorded time.Time) {
+	if t.newest[tick.Symbol] == nil && len(t.newest) >= maxSymbols {
+		return
+	}
 	t.version++
 	t.newest[tick.Symbol] = &newestTick{tick: tick, recorded: recorded, version: t.version}
 	if _, known := t.sources[tick.Source]; known || len(t.sources) < maxSources {
@@ -91,7 +98,9 @@ func (h *Hub) TickIfNone(tick event.Tick, recorded time.Time) {
 		return
 	}
 	t.put(tick, recorded)
-	t.newest[tick.Symbol].restored = true
+	if n := t.newest[tick.Symbol]; n != nil {
+		n.restored = true
+	}
 }
 
 // Sources are the sources of ticks, with when one was last recorded.

@@ -1,14 +1,16 @@
 package alert_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"crier/internal/alert"
 	"crier/internal/criertest"
-	"crier/internal/event"
 )
 
 func (w *world) changes(since alert.Snapshot) ([]int64, alert.Snapshot) {
@@ -52,7 +54,7 @@ func TestLateCommitIsNotMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	active := 0
-	snap, err := w.Active(t.Context(), func(a alert.Alert) error {
+	snap, err := w.Active(t.Context(), func(a *alert.Alert) error {
 		if active++; a.Note != "" {
 			t.Error("what is not committed was read")
 		}
@@ -85,7 +87,7 @@ func TestChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1000)
 	made := w.create(alert.Alert{})
-	snap, err := w.Active(t.Context(), func(alert.Alert) error { return nil })
+	snap, err := w.Active(t.Context(), func(*alert.Alert) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func TestChanges(t *testing.T) {
 		want []int64
 	}{
 		{"nothing", func() error { return nil }, nil},
-		{"take", func() error { return w.Take(t.Context(), []alert.Revision{{ID: made.ID, Revision: 1}}) }, nil},
+		{"take", func() error { w.take(alert.Revision{ID: made.ID, Revision: 1}); return nil }, nil},
 		{"create", func() error { w.create(alert.Alert{}); return nil }, []int64{made.ID + 1}},
 		{"update", func() error {
 			_, err := w.Update(t.Context(), ann, made.ID, alert.Change{Note: ptr("x")}, place(1), now)
@@ -115,41 +117,69 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// An alert counts as not taken until the matcher has taken this revision of it;
-// the lowest place of each partition is told, and that there are some that hold
-// in another topic.
-func TestTaken(t *testing.T) {
+// An alert is taken in the revision that the matcher has, and in no other.
+func TestTake(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1000)
-	at := func(topic string, partition int32, offset int64) alert.Alert {
-		return w.create(alert.Alert{Place: event.Place{TopicID: topic, Partition: partition, Offset: offset}})
+	a := w.create(alert.Alert{})
+	w.take(alert.Revision{ID: a.ID, Revision: a.Revision + 1})
+	if w.get(a.ID).Taken {
+		t.Error("another revision was taken")
 	}
-	a, b, c := at(topicID, 1, 70), at(topicID, 1, 50), at(topicID, 2, 9)
-	other := at("22222222-2222-4222-8222-222222222222", 1, 1)
-	want := func(what string, lowest map[int32]int64, others bool) {
+	w.take(alert.Revision{ID: a.ID, Revision: a.Revision})
+	if !w.get(a.ID).Taken {
+		t.Error("it was not taken")
+	}
+	if got, err := w.Update(t.Context(), ann, a.ID, alert.Change{State: ptr(alert.Created)}, place(60), now); err != nil || got.Taken {
+		t.Errorf("set again: taken %v, %v", got.Taken, err)
+	}
+}
+
+// Progress is saved by the last who claimed the partition only, with all that
+// belongs to it or nothing.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1000)
+	first, second := "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+	claim := func(owner string, next int64, known bool) {
 		t.Helper()
-		got, o, err := w.LowestUntaken(t.Context(), topicID)
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(lowest) || o != others {
-			t.Errorf("%s: %v, others %v, %v; want %v, %v", what, got, o, err, lowest, others)
+		p, ok, err := w.Claim(t.Context(), 3, topicID, owner)
+		if err != nil || ok != known || known && (p.Next != next || p.TopicID != topicID) {
+			t.Fatalf("claimed %+v, %v, %v", p, ok, err)
 		}
 	}
-	take := func(a alert.Alert, revision int64) {
-		t.Helper()
-		if err := w.Take(t.Context(), []alert.Revision{{ID: a.ID, Revision: revision}}); err != nil {
-			t.Fatal(err)
-		}
+	save := func(owner string, next int64, changed, removed []alert.Standing) error {
+		return w.db.Tx(t.Context(), func(tx pgx.Tx) error {
+			return alert.SaveProgress(t.Context(), tx, 3, owner, alert.Progress{TopicID: topicID, Next: next}, changed, removed)
+		})
 	}
-	want("all", map[int32]int64{1: 50, 2: 9}, true)
-	take(b, b.Revision)
-	take(other, other.Revision)
-	want("two taken", map[int32]int64{1: 70, 2: 9}, false)
-	take(a, a.Revision+1)
-	want("another revision", map[int32]int64{1: 70, 2: 9}, false)
-	w.set(c.ID, alert.Paused)
-	if _, err := w.Update(t.Context(), ann, b.ID, alert.Change{State: ptr(alert.Created)}, event.Place{TopicID: topicID, Partition: 1, Offset: 60}, now); err != nil {
+	claim(first, 0, false)
+	one := alert.Standing{AlertID: 1, Symbol: "A", Source: "x", Partition: 3, Revision: 2, Armed: true, Streak: true, SinceNS: 1234567891, First: 7, Best: price(t, "1.000000000000000001"), Shared: 9}
+	shared := alert.Standing{AlertID: -9, Symbol: "A", Source: "x", Partition: 3, Best: price(t, "5")}
+	if err := save(first, 10, []alert.Standing{one, shared}, nil); err != nil {
 		t.Fatal(err)
 	}
-	want("set again", map[int32]int64{1: 60}, false)
+	claim(second, 10, true)
+	if err := save(first, 20, nil, []alert.Standing{one}); !errors.Is(err, alert.ErrNotOwner) {
+		t.Errorf("the former owner saves: %v", err)
+	}
+	got, err := w.Standings(t.Context(), 3)
+	if err != nil || len(got) != 2 || !slices.Contains(got, one) {
+		t.Errorf("saved %+v, %v", got, err)
+	}
+	if err := save(second, 15, nil, []alert.Standing{shared}); err != nil {
+		t.Error(err)
+	}
+	claim(first, 15, true)
+	if got, err := w.Standings(t.Context(), 3); err != nil || len(got) != 1 {
+		t.Errorf("left %+v, %v", got, err)
+	}
+	if err := w.ForgetStandings(t.Context(), 3); err != nil {
+		t.Error(err)
+	}
+	if got, _ := w.Standings(t.Context(), 3); len(got) != 0 {
+		t.Errorf("kept %+v", got)
+	}
 }
 
 // Every commit that changes alerts wakes the listener.

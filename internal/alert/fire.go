@@ -2,14 +2,13 @@ package alert
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"crier/internal/decimal"
 	"crier/internal/event"
 )
 
@@ -30,6 +29,7 @@ type Decision struct {
 	Firing         int    // of a Fire: its number
 	NotificationID int64  // of an Again: what was stored then
 	Note           string
+	Message        string // of a Fire: the template of its words, "" for the built-in ones
 	Email          string // of a Fire: where its mail goes, "" for nowhere
 }
 
@@ -57,6 +57,7 @@ type Decisions struct {
 	triggers []event.Trigger
 	alerts   map[int64]*Alert
 	fired    map[firedKey]Decision
+	as       map[firedKey][]byte // the alerts as they were when they fired
 }
 
 // firedKey is what a firing is known by. An alert that is set again is a new
@@ -112,8 +113,12 @@ func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+func keyOf(t *event.Trigger) firedKey {
+	return firedKey{t.AlertID, t.Revision, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
+}
+
 func (d *Decisions) decide(t *event.Trigger) Decision {
-	key := firedKey{t.AlertID, t.Revision, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
+	key := keyOf(t)
 	if dec, ok := d.fired[key]; ok {
 		if dec.NotificationID == 0 {
 			// Fired earlier in this very batch: one notification is enough.
@@ -131,47 +136,59 @@ func (d *Decisions) decide(t *event.Trigger) Decision {
 		return Decision{Verdict: Drop, Reason: "changed"}
 	case a.ExpiresAt != nil && !t.RecordedAt.Before(*a.ExpiresAt):
 		return Decision{Verdict: Drop, Reason: "expired"}
+	case a.Snoozed != nil && t.RecordedAt.Before(*a.Snoozed):
+		return Decision{Verdict: Drop, Reason: "snoozed"}
 	case a.Repeat == Every && a.LastFiredAt != nil && t.RecordedAt.Before(a.LastFiredAt.Add(a.Cooldown)):
 		return Decision{Verdict: Drop, Reason: "cooling"}
 	}
+	if d.as == nil {
+		d.as = make(map[firedKey][]byte)
+	}
+	d.as[key], _ = json.Marshal(a.View()) // every member encodes
 	a.Firings++
 	at := t.RecordedAt
 	a.LastFiredAt = &at
-	if a.Repeat == Once {
+	if a.Repeat == Once || a.MaxFirings > 0 && a.Firings >= a.MaxFirings {
 		a.State = Triggered
 	}
 	d.fired[key] = Decision{}
-	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note, Email: a.Email}
+	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note, Message: a.Message, Email: a.Email}
 }
 
 // Record writes the firings whose notifications were stored (ids[i] is that of
 // triggers[i], 0 if it did not fire) and their alerts' states. Idempotent by
 // firings_tick.
 func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time.Time) error {
-	var alerts, revisions, offsets, nids []int64
-	var firings, parts []int32
-	var users, symbols, prices, sources, topics []string
-	var times []time.Time
+	batch := &pgx.Batch{}
 	changed := make(map[int64]*Alert)
 	for i := range d.triggers {
 		if d.List[i].Verdict != Fire || ids[i] == 0 {
 			continue
 		}
 		t := &d.triggers[i]
-		alerts, firings, users, symbols = append(alerts, t.AlertID), append(firings, int32(d.List[i].Firing)), append(users, string(t.UserID)), append(symbols, t.Symbol)
-		prices, times, sources = append(prices, t.Price.String()), append(times, t.Time), append(sources, t.Source)
-		topics, parts, offsets, nids = append(topics, t.TopicID), append(parts, t.Partition), append(offsets, t.Offset), append(nids, ids[i])
-		revisions = append(revisions, t.Revision)
+		var beforePrice, reference *string
+		var beforeTime *time.Time
+		var beforePlace *int64
+		if b := t.Before; b != nil {
+			text := b.Price.String()
+			beforePrice, beforeTime, beforePlace = &text, &b.Time, &b.Offset
+		}
+		if t.Reference != nil {
+			text := t.Reference.String()
+			reference = &text
+		}
+		batch.Queue(`
+			insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, revision, created_at,
+				before_price, before_time, before_place, reference, change, alert)
+			values ($1, $2, $3, $4, $5::numeric, $6, $7, $8::uuid, $9, $10, $11, $12, $13, $14::numeric, $15, $16, $17::numeric, $18, $19)`,
+			t.AlertID, d.List[i].Firing, string(t.UserID), t.Symbol, t.Price.String(), t.Time, t.Source, t.TopicID, t.Partition, t.Offset, ids[i], t.Revision, now,
+			beforePrice, beforeTime, beforePlace, reference, t.Change, d.as[keyOf(t)])
 		changed[t.AlertID] = d.alerts[t.AlertID]
 	}
-	if len(alerts) == 0 {
+	if batch.Len() == 0 {
 		return nil
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(`
-		insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, revision, created_at)
-		select *, $13::timestamptz from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::numeric[], $6::timestamptz[], $7::text[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[], $12::bigint[])`,
-		alerts, firings, users, symbols, prices, times, sources, topics, parts, offsets, nids, revisions, now)
+	count := batch.Len()
 	var ids2 []int64
 	var states []string
 	var counts []int32
@@ -184,59 +201,7 @@ func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time
 		from unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[]) as k(i, s, f, t) where a.id = k.i`, ids2, states, counts, fired, now)
 	batch.Queue(wake)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("recording %d firings: %w", len(alerts), err)
+		return fmt.Errorf("recording %d firings: %w", count, err)
 	}
 	return nil
-}
-
-// Firing is one firing of an alert, with the tick that met it.
-type Firing struct {
-	Firing         int             `json:"firing"`
-	Symbol         string          `json:"symbol"`
-	Price          decimal.Decimal `json:"price"`
-	Time           time.Time       `json:"time"`
-	Source         string          `json:"source"`
-	Topic          string          `json:"topic"`
-	TopicID        string          `json:"topic_id"`
-	Partition      int32           `json:"partition"`
-	Offset         int64           `json:"offset"`
-	NotificationID int64           `json:"notification_id"`
-	CreatedAt      time.Time       `json:"created_at"`
-}
-
-// Firings reads a page of an alert's firings, newest first; they outlive the
-// alert. ErrNotFound when the user never had such an alert.
-func (s *Store) Firings(ctx context.Context, user event.UserID, id int64, before, limit int) (page []Firing, count int64, more bool, err error) {
-	var owned bool
-	err = s.db.QueryRow(ctx, `select true from alerts where id = $1 and user_id = $2`, id, string(user)).Scan(&owned)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, 0, false, ErrNotFound
-	}
-	if err == nil {
-		err = s.db.QueryRow(ctx, `select count(*) from firings where alert_id = $1`, id).Scan(&count)
-	}
-	if err != nil {
-		return nil, 0, false, fmt.Errorf("counting firings: %w", err)
-	}
-	rows, err := s.db.Query(ctx, `
-		select firing, symbol, price::text, tick_time, source, topic_id::text, partition, place, notification_id, created_at
-		from firings where alert_id = $1 and ($2::bigint = 0 or firing < $2) order by firing desc limit $3`, id, before, limit+1)
-	if err != nil {
-		return nil, 0, false, fmt.Errorf("reading firings: %w", err)
-	}
-	f := Firing{Topic: "ticks"}
-	var price string
-	_, err = pgx.ForEachRow(rows, []any{&f.Firing, &f.Symbol, &price, &f.Time, &f.Source, &f.TopicID, &f.Partition, &f.Offset, &f.NotificationID, &f.CreatedAt}, func() error {
-		var err error
-		f.Price, err = decimal.Parse(price)
-		page = append(page, f)
-		return err
-	})
-	if err != nil {
-		return nil, 0, false, fmt.Errorf("reading firings: %w", err)
-	}
-	if len(page) > limit {
-		return page[:limit], count, true, nil
-	}
-	return page, count, false, nil
 }

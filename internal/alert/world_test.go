@@ -66,7 +66,9 @@ func (w *world) create(a alert.Alert) alert.Alert {
 	if a.Repeat == "" {
 		a.Repeat = alert.Once
 	}
-	a.Condition, a.Target = event.Above, price(w.t, "70000.50")
+	if a.Condition == "" {
+		a.Condition, a.Target = event.Above, price(w.t, "70000.50")
+	}
 	if a.Place.TopicID == "" {
 		a.Place = place(100)
 	}
@@ -101,10 +103,16 @@ func (w *world) tx(fn func(tx pgx.Tx) error) {
 	}
 }
 
+// take notes that the matcher has an alert.
+func (w *world) take(rev alert.Revision) {
+	w.t.Helper()
+	w.tx(func(tx pgx.Tx) error { return alert.Take(w.t.Context(), tx, []alert.Revision{rev}) })
+}
+
 // trigger proposes an alert on the tick at that offset, recorded then.
 func trigger(a alert.Alert, offset int64, recorded time.Time) event.Trigger {
 	return event.Trigger{
-		AlertID: a.ID, UserID: a.UserID, Symbol: a.Symbol, Condition: a.Condition, Target: a.Target, Price: a.Target, Time: recorded, Source: "test",
+		AlertID: a.ID, UserID: a.UserID, Symbol: a.Symbol, Condition: a.Condition, Target: &a.Target, Price: a.Target, Time: recorded, Source: "test",
 		Topic: "ticks", TopicID: topicID, Partition: 3, Offset: offset, Revision: a.Revision, RecordedAt: recorded,
 	}
 }

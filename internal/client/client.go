@@ -91,6 +91,36 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
+// Raw sends a body of any type under /api/v1 and returns the answer as it came.
+func (c *Client) Raw(ctx context.Context, method, path, contentType string, body io.Reader) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.Base, "/")+"/api/v1"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("making a request: %w", err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	c.authorise(req)
+	resp, err := c.http().Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
+	}
+	if resp.StatusCode >= 400 {
+		refusal := &Error{}
+		if json.Unmarshal(answer, refusal) != nil || refusal.Code == "" {
+			refusal.Detail = string(answer[:min(len(answer), 200)])
+		}
+		refusal.Status = resp.StatusCode
+		return nil, fmt.Errorf("%s %s: %w", method, path, refusal)
+	}
+	return answer, nil
+}
+
 func (c *Client) authorise(req *http.Request) {
 	if c.APIKey != "" {
 		req.Header.Set("X-API-Key", c.APIKey)

@@ -34,6 +34,7 @@ type cli struct {
 	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
 	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
+	Alerts   alertsCmd   `cmd:"" help:"Bring a user's alerts in and out as CSV or JSON lines."`
 	Bot      botCmd      `cmd:"" help:"Run the chat bot, a client like any other: quotes, prices and alerts in rooms."`
 	Rooms    roomsCmd    `cmd:"" help:"Make, list and remove chat rooms."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`

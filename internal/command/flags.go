@@ -149,11 +149,15 @@ type symbolFlags struct {
 
 // monitorFlags are the price part's.
 type monitorFlags struct {
-	Feeds          string `env:"CRIER_FEEDS" help:"Comma list of binance, simulated, replay:FILE@SPEED, none. Embedded: binance, or simulated where that cannot be reached."`
-	BinanceWSURL   string `name:"binance-ws-url" env:"CRIER_BINANCE_WS_URL" default:"wss://data-stream.binance.vision" help:"Binance's market data streams, or a mirror of them."`
-	BinanceRESTURL string `name:"binance-rest-url" env:"CRIER_BINANCE_REST_URL" default:"https://api.binance.com" help:"Binance's REST interface, or a mirror of it."`
-	SimulatedSeed  uint64 `env:"CRIER_SIMULATED_SEED" help:"Seed of the simulated feed; 0: another one each time."`
-	Instance       string `env:"CRIER_INSTANCE" help:"Name of this monitor among several. Default: the host's name."`
+	Feeds           string `env:"CRIER_FEEDS" help:"Comma list of binance, coinbase, kraken, simulated, replay:FILE@SPEED, none. Embedded: binance, or simulated where that cannot be reached."`
+	BinanceWSURL    string `name:"binance-ws-url" env:"CRIER_BINANCE_WS_URL" default:"wss://data-stream.binance.vision" help:"Binance's market data streams, or a mirror of them."`
+	BinanceRESTURL  string `name:"binance-rest-url" env:"CRIER_BINANCE_REST_URL" default:"https://api.binance.com" help:"Binance's REST interface, or a mirror of it."`
+	CoinbaseWSURL   string `name:"coinbase-ws-url" env:"CRIER_COINBASE_WS_URL" default:"wss://ws-feed.exchange.coinbase.com" help:"Coinbase Exchange's market data feed, or a mirror of it."`
+	CoinbaseRESTURL string `name:"coinbase-rest-url" env:"CRIER_COINBASE_REST_URL" default:"https://api.exchange.coinbase.com" help:"Coinbase Exchange's REST interface, or a mirror of it."`
+	KrakenWSURL     string `name:"kraken-ws-url" env:"CRIER_KRAKEN_WS_URL" default:"wss://ws.kraken.com/v2" help:"Kraken's WebSocket v2, or a mirror of it."`
+	KrakenRESTURL   string `name:"kraken-rest-url" env:"CRIER_KRAKEN_REST_URL" default:"https://api.kraken.com" help:"Kraken's REST interface, or a mirror of it."`
+	SimulatedSeed   uint64 `env:"CRIER_SIMULATED_SEED" help:"Seed of the simulated feed; 0: another one each time."`
+	Instance        string `env:"CRIER_INSTANCE" help:"Name of this monitor among several. Default: the host's name."`
 }
 
 func (f monitorFlags) config(symbols []string, fail func(string)) monitor.Config {
@@ -161,6 +165,7 @@ func (f monitorFlags) config(symbols []string, fail func(string)) monitor.Config
 		f.Instance, _ = os.Hostname() // without one, the part's default holds
 	}
 	return monitor.Config{Feeds: f.Feeds, Symbols: symbols, BinanceWSURL: f.BinanceWSURL, BinanceRESTURL: f.BinanceRESTURL,
+		CoinbaseWSURL: f.CoinbaseWSURL, CoinbaseRESTURL: f.CoinbaseRESTURL, KrakenWSURL: f.KrakenWSURL, KrakenRESTURL: f.KrakenRESTURL,
 		SimulatedSeed: f.SimulatedSeed, Instance: f.Instance, FailFunc: fail}
 }
 

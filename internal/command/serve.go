@@ -65,6 +65,9 @@ func (h *host) start(name string, p part) error {
 	if err := p.Start(h.e.ctx); err != nil {
 		return err
 	}
+	if r, ok := p.(interface{ Ready(context.Context) error }); ok && h.admin != nil {
+		h.admin.Check(name, r.Ready)
+	}
 	return nil
 }
 

@@ -121,7 +121,8 @@ func TestTickTimeDefaultsToTheRecords(t *testing.T) {
 }
 
 func TestTriggerNamesFieldAndRule(t *testing.T) {
-	good := Trigger{AlertID: 1, UserID: "1", Symbol: "X", Condition: Above, Target: decimal.MustParse("1"), Price: decimal.MustParse("2"),
+	target := decimal.MustParse("1")
+	good := Trigger{AlertID: 1, UserID: "1", Symbol: "X", Condition: Above, Target: &target, Price: decimal.MustParse("2"),
 		Time: time.Unix(1, 0), RecordedAt: time.Unix(1, 0), TopicID: "00000000-0000-0000-0000-000000000001"}
 	if _, err := ParseTrigger(good.AppendJSON(nil)); err != nil {
 		t.Fatal(err)

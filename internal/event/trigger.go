@@ -7,23 +7,6 @@ import (
 	"crier/internal/decimal"
 )
 
-// Condition is what an alert waits for.
-type Condition string
-
-// The conditions of this version.
-const (
-	Above Condition = "above" // price ≥ target
-	Below Condition = "below" // price ≤ target
-)
-
-// Met says whether a price satisfies a condition on its own.
-func (c Condition) Met(price, target decimal.Decimal) bool {
-	if c == Above {
-		return price.Cmp(target) >= 0
-	}
-	return price.Cmp(target) <= 0
-}
-
 // Place is where a record stands in Kafka. TopicID tells a topic from another
 // one of the same name that was made after the first was deleted (KIP-516).
 type Place struct {
@@ -35,23 +18,76 @@ type Place struct {
 // Trigger says that a tick met an alert: a record of topic `triggers`, keyed by
 // user. The matcher proposes it; the consumer decides whether the alert fires.
 type Trigger struct {
-	AlertID    int64           `json:"alert_id"`
-	UserID     UserID          `json:"user_id"`
-	Symbol     string          `json:"symbol"`
-	Condition  Condition       `json:"condition"`
-	Target     decimal.Decimal `json:"target"`
-	Price      decimal.Decimal `json:"price"`
-	Time       time.Time       `json:"time"`
-	Source     string          `json:"source"`
-	TickID     string          `json:"tick_id,omitempty"`
-	Topic      string          `json:"topic"`
-	TopicID    string          `json:"topic_id"`
-	Partition  int32           `json:"partition"`
-	Offset     int64           `json:"offset"`
-	Revision   int64           `json:"revision"`         // of the alert that was matched
-	RecordedAt time.Time       `json:"recorded_at"`      // the tick's timestamp in Kafka: cooldown and expiry go by it
-	Firing     int             `json:"firing,omitempty"` // given by the consumer: 1, 2, 3 … within the alert
-	Note       string          `json:"note,omitempty"`   // the owner's own words, given by the consumer
+	AlertID   int64     `json:"alert_id"`
+	UserID    UserID    `json:"user_id"`
+	Symbol    string    `json:"symbol"`
+	Condition Condition `json:"condition"`
+	// What the condition asks for: a target, a percentage (with a window where it
+	// has one), or a band.
+	Target  *decimal.Decimal `json:"target,omitempty"`
+	Percent *decimal.Decimal `json:"percent,omitempty"`
+	Window  string           `json:"window,omitempty"`
+	Low     *decimal.Decimal `json:"low,omitempty"`
+	High    *decimal.Decimal `json:"high,omitempty"`
+
+	Price     decimal.Decimal `json:"price"`
+	Time      time.Time       `json:"time"`
+	Source    string          `json:"source"`
+	TickID    string          `json:"tick_id,omitempty"`
+	Topic     string          `json:"topic"`
+	TopicID   string          `json:"topic_id"`
+	Partition int32           `json:"partition"`
+	Offset    int64           `json:"offset"`
+	Before    *TickBefore     `json:"before,omitempty"` // the tick before it that counts for the alert
+	// Reference is what Change is measured from: the window's low or high, the best
+	// price, else the tick before. Change is in percent, cut to two digits.
+	Reference *decimal.Decimal `json:"reference,omitempty"`
+	Change    string           `json:"change,omitempty"`
+
+	Revision   int64     `json:"revision"`         // of the alert that was matched
+	RecordedAt time.Time `json:"recorded_at"`      // the tick's timestamp in Kafka: cooldown and expiry go by it
+	Firing     int       `json:"firing,omitempty"` // given by the consumer: 1, 2, 3 … within the alert
+	Note       string    `json:"note,omitempty"`   // the owner's own words, given by the consumer
+}
+
+// TickBefore is the tick before the one that met an alert.
+type TickBefore struct {
+	Price  decimal.Decimal `json:"price"`
+	Time   time.Time       `json:"time"`
+	Source string          `json:"source,omitempty"`
+	Offset int64           `json:"offset"`
+}
+
+// SetRule says what the trigger's condition asks for.
+func (t *Trigger) SetRule(r Rule) {
+	t.Condition = r.Condition
+	target, high := r.Target, r.High
+	switch {
+	case r.Condition.Band():
+		t.Low, t.High = &target, &high
+	case r.Condition.Percent():
+		t.Percent = &target
+		if r.Condition.Windowed() {
+			t.Window = r.Window.String()
+		}
+	default:
+		t.Target = &target
+	}
+}
+
+// Asked is what the condition asks for, in words: 70000.50, 5 % in 1h0m0s, 90 to 110.
+func (t *Trigger) Asked() string {
+	switch {
+	case t.Low != nil && t.High != nil:
+		return t.Low.String() + " to " + t.High.String()
+	case t.Percent != nil && t.Window != "":
+		return t.Percent.String() + " % in " + t.Window
+	case t.Percent != nil:
+		return t.Percent.String() + " %"
+	case t.Target != nil:
+		return t.Target.String()
+	}
+	return ""
 }
 
 // ParseTrigger reads and checks one record of `triggers`. The error is an Invalid.
@@ -66,8 +102,8 @@ func ParseTrigger(value []byte) (Trigger, error) {
 	}
 	v.checkUserID("user_id", t.UserID)
 	v.CheckSymbol("symbol", t.Symbol)
-	if t.Condition != Above && t.Condition != Below {
-		v.Add("condition", "enum", "must be above or below")
+	if !t.Condition.known() {
+		v.Add("condition", "enum", "must be "+ConditionNames)
 	}
 	if t.Time.IsZero() {
 		v.Add("time", "required", "is required")

@@ -17,7 +17,7 @@ const module = "crier/"
 var (
 	values = []string{"internal/decimal", "internal/event"}
 	base   = []string{"internal/kafka", "internal/lifecycle", "internal/postgres", "internal/problem", "internal/telemetry", "internal/token"}
-	domain = []string{"internal/alert", "internal/destination", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
+	domain = []string{"internal/alert", "internal/candle", "internal/destination", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
 	parts  = []string{"consumer", "gateway", "monitor"}
 )
 
@@ -48,13 +48,15 @@ var may = map[string][]string{
 	"gateway/presence":  all(values, only("internal/kafka", "internal/lifecycle", "internal/room")),
 	"gateway/hub":       only("internal/event"),
 	"gateway/wire":      only("internal/lifecycle"),
-	"monitor":           all(domain, base, values, only("monitor/feed", "monitor/match")),
+	"monitor":           all(domain, base, values, only("monitor/candle", "monitor/feed", "monitor/match")),
+	"monitor/candle":    all(values, only("internal/candle")),
 	"monitor/feed":      all(values, only("internal/lifecycle")),
 	"monitor/match":     values,
 
 	// Domain packages never import each other: a transaction over two of them is
 	// written in the part that needs it.
 	"internal/alert":       all(values, only("internal/postgres")),
+	"internal/candle":      all(values, only("internal/postgres")),
 	"internal/inbox":       all(values, only("internal/postgres")),
 	"internal/price":       all(values, only("internal/postgres")),
 	"internal/room":        all(values, only("internal/postgres")),
@@ -98,7 +100,7 @@ var homes = map[string][]string{
 	"github.com/wneessen/go-mail":         only("consumer/mail"),
 	"github.com/emersion":                 only("internal/criertest", "internal/embedded"),
 	"github.com/coder/websocket":          only("monitor/feed", "internal/bench", "internal/client"),
-	"github.com/jackc/pgx":                all(domain, only("internal/postgres", "internal/embedded", "internal/criertest", "consumer", "consumer/delivery", "gateway/api")),
+	"github.com/jackc/pgx":                all(domain, only("internal/postgres", "internal/embedded", "internal/criertest", "consumer", "consumer/delivery", "gateway/api", "monitor")),
 	"github.com/chromedp":                 nil,
 	"github.com/fergusstrange":            nil,
 	"go.uber.org/goleak":                  only("internal/criertest"),
@@ -117,7 +119,7 @@ var banned = map[string]string{
 
 // txOnly are parts that pass one transaction over two domain packages: of pgx
 // they may name the type of it and nothing else.
-var txOnly = only("consumer", "consumer/delivery", "gateway/api")
+var txOnly = only("consumer", "consumer/delivery", "gateway/api", "monitor")
 
 // pure packages have no way to the outside at all, which is what makes them
 // fast to test and to measure.

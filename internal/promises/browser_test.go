@@ -39,7 +39,7 @@ func firstMet(tb testing.TB, ticks []played, condition event.Condition, target s
 		tb.Fatal(err)
 	}
 	for _, p := range ticks {
-		if condition.Met(p.Price, mark) {
+		if rule := (event.Rule{Condition: condition, Target: mark}); rule.Met(p.Price, mark) {
 			return p
 		}
 	}

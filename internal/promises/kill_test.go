@@ -95,7 +95,7 @@ func slowTicks(t *testing.T, n int) string {
 func TestKilledAtEachPoint(t *testing.T) {
 	for _, point := range []string{
 		"consumer.before-store:5", "consumer.after-store:1", "consumer.after-store:7", "consumer.after-produce:3", "consumer.after-commit:4",
-		"matcher.before-propose:2", "matcher.after-propose:1", "matcher.after-propose:4", "matcher.after-take:3", "matcher.before-commit:2", "matcher.after-commit:1",
+		"matcher.before-propose:2", "matcher.after-propose:1", "matcher.after-propose:4", "matcher.after-take:1", "matcher.before-commit:2", "matcher.after-commit:1",
 	} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()

@@ -138,13 +138,66 @@ func (f *BinanceFeed) stream(ctx context.Context, conn *websocket.Conn, emit fun
 			f.cfg.Log.Warn("the exchange sent what cannot be read", "source", f.Name(), "error", err)
 			continue
 		}
-		if tick == nil || !f.isNew(tick) {
+		if tick == nil {
+			continue
+		}
+		if err := f.heal(ctx, tick, emit); err != nil {
+			return time.Since(began), err
+		}
+		if !f.isNew(tick) {
 			continue
 		}
 		if err := emit(*tick); err != nil {
 			return time.Since(began), &emitError{err}
 		}
 	}
+}
+
+// heal fetches the trades between the last one emitted and this one, which the
+// stream did not bring: aggregate ids have no holes (REST, "Compressed/Aggregate
+// trades list").
+func (f *BinanceFeed) heal(ctx context.Context, t *event.Tick, emit func(event.Tick) error) error {
+	id, err := strconv.ParseInt(t.ID, 10, 64)
+	after := f.lastID[t.Symbol]
+	if err != nil || after == 0 || id <= after+1 {
+		return nil
+	}
+	lost, healed := id-after-1, int64(0)
+	for after+1 < id && healed < maxHealed {
+		var list []struct {
+			ID       int64           `json:"a"`
+			Price    json.RawMessage `json:"p"`
+			Quantity json.RawMessage `json:"q"`
+			Time     int64           `json:"T"`
+		}
+		address := fmt.Sprintf("%s/api/v3/aggTrades?symbol=%s&fromId=%d&limit=1000", strings.TrimRight(f.cfg.BinanceRESTURL, "/"), url.QueryEscape(t.Symbol), after+1)
+		err := ask(ctx, f.client, address, &list)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		from := after
+		for _, m := range list {
+			var v event.Invalid
+			price, size := v.CheckPrice("p", m.Price, true), v.CheckPrice("q", m.Quantity, false)
+			if v.Err() != nil || m.ID <= after || m.ID >= id {
+				continue
+			}
+			if err := emit(event.Tick{Symbol: t.Symbol, Price: *price, Size: size, Time: time.UnixMilli(m.Time).UTC(), Source: f.Name(), ID: strconv.FormatInt(m.ID, 10)}); err != nil {
+				return &emitError{err}
+			}
+			after = m.ID
+			f.lastID[t.Symbol] = after
+			healed++
+		}
+		if err != nil || after == from {
+			if err != nil {
+				f.cfg.Log.Warn("missed trades could not be fetched", "source", f.Name(), "symbol", t.Symbol, "error", err)
+			}
+			break
+		}
+	}
+	f.cfg.gap(f.Name(), t.Symbol, lost, healed)
+	return nil
 }
 
 // isNew drops trades that an overlapping connection has brought already.

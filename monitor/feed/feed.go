@@ -50,7 +50,13 @@ type Config struct {
 	Symbols        []string
 	BinanceWSURL   string
 	BinanceRESTURL string
-	SimulatedSeed  uint64 // 0: another one each time
+	// "": where the exchange is (CoinbaseWSURL and so on).
+	CoinbaseWSURL, CoinbaseRESTURL string
+	KrakenWSURL, KrakenRESTURL     string
+	// GapFunc is told of each hole in a source's numbers: how many trades were
+	// missed, and how many of them were fetched. nil does nothing.
+	GapFunc       func(source string, missed, healed int64)
+	SimulatedSeed uint64 // 0: another one each time
 	// ResumeFunc tells the id of the last tick of a source and symbol that is in
 	// `ticks`, "" if there is none: a replay goes on behind it.
 	ResumeFunc func(ctx context.Context, source, symbol string) (string, error)
@@ -75,10 +81,12 @@ func Parse(list string, cfg Config) ([]Feed, error) {
 				return nil, err
 			}
 			feeds = append(feeds, f)
-		case spec == "coinbase" || spec == "kraken":
-			return nil, fmt.Errorf("CRIER_FEEDS: %s is not supported by this version", spec)
+		case spec == "coinbase":
+			feeds = append(feeds, NewCoinbase(cfg))
+		case spec == "kraken":
+			feeds = append(feeds, NewKraken(cfg))
 		default:
-			return nil, fmt.Errorf("CRIER_FEEDS: %q: must be binance, simulated, replay:FILE[@SPEED] or none", spec)
+			return nil, fmt.Errorf("CRIER_FEEDS: %q: must be binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none", spec)
 		}
 	}
 	return feeds, nil

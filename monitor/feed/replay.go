@@ -91,6 +91,12 @@ func (f *ReplayFeed) Run(ctx context.Context, emit func(event.Tick) error) error
 		return fmt.Errorf("replaying %s: %w", f.Path, err)
 	}
 	if f.log != nil {
+		for symbol, id := range skip {
+			if id != "" {
+				f.log.Error("the recording does not hold the tick that its replay stopped at: nothing of the symbol was replayed (another file of the same name?)",
+					"source", f.Name(), "symbol", symbol, "id", id)
+			}
+		}
 		f.log.Info("replay ended", "source", f.Name(), "ticks", count)
 	}
 	return nil

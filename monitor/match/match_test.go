@@ -7,8 +7,8 @@ import (
 	"crier/internal/event"
 )
 
-func above(id int64, target string, place int64) Alert {
-	return Alert{ID: id, Revision: 1, Symbol: "X", Condition: event.Above, Target: decimal.MustParse(target), Place: place}
+func over(id int64, target string, place int64) Alert {
+	return Alert{ID: id, Revision: 1, Symbol: "X", Rule: event.Rule{Condition: event.Above, Target: decimal.MustParse(target)}, Place: place}
 }
 
 func at(offset int64, price string) Tick {
@@ -22,21 +22,21 @@ func (f *fired) emit(m Match) { *f = append(*f, m) }
 // An alert whose newer revision is in is not fired by the older one, and a
 // removed one not at all.
 func TestOnlyTheNewestRevisionFires(t *testing.T) {
-	p := NewPartition(0, 0)
+	p := NewPartition(0)
 	var got fired
-	p.Put(above(1, "10", 0), got.emit)
-	p.Put(above(2, "10", 0), got.emit)
-	newer := above(1, "20", 0)
+	p.Put(over(1, "10", 0), got.emit)
+	p.Put(over(2, "10", 0), got.emit)
+	newer := over(1, "20", 0)
 	newer.Revision = 2
 	p.Put(newer, got.emit)
-	p.Put(above(1, "10", 0), got.emit) // the older one again, late
+	p.Put(over(1, "10", 0), got.emit) // the older one again, late
 	p.Remove(2, 1)
 	p.Apply(at(0, "15"), got.emit)
 	if len(got) != 0 {
 		t.Fatalf("fired %+v", got)
 	}
 	p.Apply(at(1, "20.00"), got.emit)
-	if len(got) != 1 || got[0].Alert.Revision != 2 || got[0].Tick.Offset != 1 {
+	if len(got) != 1 || got[0].Revision != 2 || got[0].Tick.Offset != 1 {
 		t.Fatalf("fired %+v", got)
 	}
 	p.Apply(at(1, "20.00"), got.emit) // read again
@@ -47,56 +47,28 @@ func TestOnlyTheNewestRevisionFires(t *testing.T) {
 
 // The books do not grow with alerts that come and go.
 func TestDeadEntriesAreCleared(t *testing.T) {
-	p := NewPartition(0, 0)
+	p := NewPartition(0)
 	var got fired
 	for i := int64(1); i <= 100_000; i++ {
-		p.Put(above(i, "10", 0), got.emit)
+		p.Put(over(i, "10", 0), got.emit)
 		p.Remove(i, 1)
 	}
-	if n := len(p.symbols["X"].books[""].above.entries); n > 200 || p.Len() != 0 {
+	if n := p.symbols["X"].any.price.up.len(); n > 200 || p.Len() != 0 {
 		t.Errorf("%d entries stay for %d alerts", n, p.Len())
 	}
 }
 
 // When the ring has turned over, an old place asks for the ticks to be read again.
 func TestOldPlaceNeedsHistory(t *testing.T) {
-	p := NewPartition(0, 0)
+	p := NewPartition(0)
 	var got fired
 	for i := range int64(ringSize + 10) {
 		p.Apply(at(i, "1"), got.emit)
 	}
-	if !p.Put(above(1, "1", 5), got.emit) {
+	if p.Put(over(1, "1", 5), got.emit) != History {
 		t.Fatal("decided without the ticks")
 	}
-	if p.Put(above(2, "1", ringSize), got.emit) || len(got) != 1 || got[0].Tick.Offset != ringSize-1 {
+	if p.Put(over(2, "1", ringSize), got.emit) != Nothing || len(got) != 1 || got[0].Tick.Offset != ringSize-1 {
 		t.Fatalf("within the ring: %+v", got)
 	}
-}
-
-func BenchmarkApplyAgainstAMillionAlerts(b *testing.B) {
-	p := NewPartition(0, 0)
-	var got fired
-	for i := range int64(1_000_000) {
-		a := above(i+1, "1", 0)
-		a.Target = decimal.FromUnits(2_000_000+i, 2)
-		if i%2 == 0 {
-			a.Condition, a.Target = event.Below, decimal.FromUnits(1_000_000-i, 2)
-		}
-		p.Put(a, got.emit)
-	}
-	ticks := make([]Tick, 1024)
-	for i := range ticks {
-		ticks[i] = Tick{Tick: event.Tick{Symbol: "X", Price: decimal.FromUnits(1_500_000+int64(i), 2)}}
-	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := 0; b.Loop(); i++ {
-		t := ticks[i%len(ticks)]
-		t.Offset = int64(i)
-		p.Apply(t, got.emit)
-	}
-	if len(got) != 0 {
-		b.Fatal("something fired")
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ticks/s")
 }

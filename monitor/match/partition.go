@@ -2,6 +2,7 @@ package match
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"crier/internal/decimal"
@@ -11,19 +12,28 @@ import (
 // Alert is what the index needs to know of an alert.
 type Alert struct {
 	ID, Revision int64
-	UserID       event.UserID
 	Symbol       string
-	Source       string // "": ticks of any source
-	Condition    event.Condition
-	Target       decimal.Decimal
+	Source       string // "": ticks of any source, each source's kept apart
+	Rule         event.Rule
 	Every        bool // fires again after Cooldown; else once
 	Cooldown     time.Duration
 	ExpiresAt    time.Time // zero: never
+	Snoozed      time.Time // it does not fire on a tick recorded before; zero: it does
 	LastFired    time.Time // timestamp of the tick it fired on last; zero: not yet
 	Place        int64     // the offset it holds from
 	Taken        bool      // everything before the partition's start has been matched
 	Proposed     bool      // a trigger of this revision was proposed before: once is enough
 }
+
+// plain says that a slot is all that is kept of it.
+func (a *Alert) plain() bool {
+	r := &a.Rule
+	simple := r.Plain() || (r.Condition == event.CrossesAbove || r.Condition == event.CrossesBelow) && r.Confirm.None() && r.Hysteresis.Sign() == 0
+	return simple && !a.Every && a.ExpiresAt.IsZero() && a.Snoozed.IsZero()
+}
+
+// level says that it asks a symbol's ticks as one, whatever their source.
+func (a *Alert) level() bool { return a.Rule.Plain() }
 
 // Tick is a tick with its place and its record's timestamp.
 type Tick struct {
@@ -32,183 +42,251 @@ type Tick struct {
 	Recorded time.Time
 }
 
-// Match is an alert that a tick meets.
+// Match says that a tick meets an alert.
 type Match struct {
-	Alert *Alert
-	Tick  Tick
+	ID, Revision int64
+	Tick         Tick
+	Before       *Tick // the tick before it that counts for the alert; nil: not known
+	// Reference is the window's low or high, or the best price; nil for other
+	// conditions.
+	Reference *decimal.Decimal
 }
+
+// What a reference in a list refers to, in its two highest bits.
+const (
+	refMask      uint32 = 1<<30 - 1
+	kindMask            = ^refMask
+	kindSlot     uint32 = 0
+	kindInstance uint32 = 1 << 30
+	kindGroup    uint32 = 2 << 30
+)
 
 // Partition is the index of one partition. Not safe for concurrent use.
 type Partition struct {
-	next    int64 // every tick before this offset has been applied
-	start   int64 // the first offset that was applied, or would have been
-	reached int64 // what the group had committed: see Ready
-	ring    ring
-	symbols map[string]*symbol
-	alerts  map[int64]*entry
-	pending pendingHeap
-	cooling coolingHeap
-	ready   []Alert // whose matches up to next have been emitted since the last Ready
+	next     int64 // every tick before this offset has been applied
+	start    int64 // the first offset that was applied, or would have been
+	ring     ring
+	symbols  map[string]*symbol
+	byNumber []*symbol
+	streams  []*stream
+	full     bool // symbols without alerts were left out
 
-	unresolved []Alert // that came due without their symbol's last tick in memory
-}
+	table     table
+	extras    slab[extra]
+	instances slab[instance]
+	groups    slab[group]
+	percent   decimal.Percent
 
-// entry is an alert in the index. dead ones are skipped where they still stand
-// in a heap.
-type entry struct {
-	alert Alert
-	dead  bool
-	// proposed: a once alert that has been emitted; it stays known so that a
-	// change of state that is no new revision does not set it again.
-	proposed bool
-}
+	pending    pendingHeap
+	cooling    timerHeap // instances, by the record's time from which they may fire again
+	ready      []Alert   // whose matches up to next have been emitted since the last Ready
+	unresolved []Alert   // that came due while their windows were not known
+	loading    bool      // between Load and Loaded: lists are put in order at the end
 
-// symbol is what is known of one symbol's ticks and who waits for them.
-type symbol struct {
-	books map[string]*book // by source; "" for alerts of any source
-	last  int64            // ring sequence of its newest tick, -1: none since start
-	lasts map[string]int64 // the same by source
-	// seeds are its last ticks before start, by source; those in unknown are not
-	// known, and those in neither were never there.
-	seeds   map[string]*Tick
-	unknown map[string]bool
+	dirty   []uint32 // instances to be saved
+	touched []uint32 // groups to be saved
+	merged  []State
+	removed []StateID
+	saved   map[StateID]State // while loading: what was saved
 }
 
 // NewPartition makes the index of a partition whose first tick to be applied is
-// the one at offset start or the first after it; committed is what its group
-// had committed, which is later than start when alerts were not yet taken.
-func NewPartition(start, committed int64) *Partition {
-	return &Partition{next: start, start: start, reached: committed, symbols: make(map[string]*symbol), alerts: make(map[int64]*entry)}
+// the one at offset start or the first after it.
+func NewPartition(start int64) *Partition {
+	return &Partition{next: start, start: start, symbols: make(map[string]*symbol)}
 }
 
 // Next is the offset up to which ticks have been applied.
 func (p *Partition) Next() int64 { return p.next }
 
 // Len is the number of alerts that may still fire.
-func (p *Partition) Len() int { return len(p.alerts) }
-
-// Seed tells the last tick of a symbol from its source before start. What was
-// never seeded was never there.
-func (p *Partition) Seed(last Tick) { p.symbol(last.Symbol).seeds[last.Source] = &last }
-
-// Unknown says that a symbol has ticks of this source, but not which was the
-// last before start.
-func (p *Partition) Unknown(name, source string) { p.symbol(name).unknown[source] = true }
-
-func (p *Partition) symbol(name string) *symbol {
-	s := p.symbols[name]
-	if s == nil {
-		s = &symbol{books: make(map[string]*book), last: -1, lasts: make(map[string]int64), seeds: make(map[string]*Tick), unknown: make(map[string]bool)}
-		p.symbols[name] = s
+func (p *Partition) Len() int {
+	n := 0
+	for _, s := range p.byNumber {
+		n += s.live
 	}
-	return s
+	return n
 }
+
+// Symbols is the number of symbols that are kept in mind.
+func (p *Partition) Symbols() int { return len(p.byNumber) }
+
+// Clock is what a stream counts by: its time, which never runs backwards, and
+// the number of its last tick.
+type Clock struct {
+	Time  time.Time
+	Ticks int64
+}
+
+// Seed tells the last tick of a symbol from its source before start, and its
+// stream's clock. What was never seeded was never there.
+func (p *Partition) Seed(last Tick, c Clock) {
+	s := p.symbol(last.Symbol)
+	if st := p.stream(s, last.Source, false); st != nil {
+		st.seed, st.hasSeed, st.last, st.hasLast = last, true, last, true
+		st.tau = max(later(beginning, c.Time), later(beginning, last.Time))
+		st.seq, st.seedSeq = c.Ticks, c.Ticks
+	}
+	if a := s.any; !a.hasSeed || a.seed.Offset < last.Offset {
+		a.seed, a.hasSeed, a.last, a.hasLast = last, true, last, true
+	}
+}
+
+// Need is what the caller has to read before an alert can be put.
+type Need uint8
+
+// The needs: the ticks that decide it are no longer in memory (PutWith), or the
+// windows of its symbol are not (SeedBuckets, then Put again).
+const (
+	Nothing Need = iota
+	History
+	Windows
+)
 
 // Put sets an alert, or its changed form; the same revision again changes
 // nothing but a later LastFired. emit is called with its match if it has one
-// among the ticks already applied. needsHistory: the ticks that decide it are
-// no longer in memory; the caller reads them and calls PutWith.
-func (p *Partition) Put(a Alert, emit func(Match)) (needsHistory bool) {
+// among the ticks already applied.
+func (p *Partition) Put(a Alert, emit func(Match)) Need {
 	if !p.replace(&a) {
-		return false
+		return Nothing
 	}
 	if a.Proposed && !a.Every {
-		p.alerts[a.ID] = &entry{alert: a, proposed: true, dead: true}
-		return false
+		p.table.put(slot{a.ID, uint32(a.Revision), proposedBit | deadBit | p.symbol(a.Symbol).number})
+		return Nothing
+	}
+	if len(p.wants(&a)) > 0 {
+		return Windows
 	}
 	if a.Taken && a.Place <= p.start {
-		p.add(&entry{alert: a})
-		return false
+		p.restore(&a)
+		return Nothing
 	}
 	if a.Place > p.next {
-		e := &entry{alert: a}
-		p.alerts[a.ID] = e
-		heap.Push(&p.pending, e)
-		return false
+		s := p.symbol(a.Symbol)
+		n := p.table.put(slot{a.ID, uint32(a.Revision), pendingBit | s.number})
+		s.live++
+		heap.Push(&p.pending, pending{a, n})
+		return Nothing
 	}
-	history, ok := p.recall(&a)
+	if a.Place < p.start || p.full && p.symbols[a.Symbol] == nil {
+		return History
+	}
+	s := p.symbol(a.Symbol)
+	if !s.any.hasLast || s.any.last.Offset < a.Place {
+		p.begin(&a, emit)
+		p.ready = append(p.ready, a)
+		return Nothing
+	}
+	past, ok := p.recall(&a)
 	if !ok {
-		return true
+		return History
 	}
-	p.settle(a, history, emit)
-	return false
-}
-
-// PutWith is Put for an alert whose deciding ticks were read again: the last
-// one of its symbol and source before its place, and all from its place up to
-// Next, in order.
-func (p *Partition) PutWith(a Alert, history []Tick, emit func(Match)) {
-	if p.replace(&a) {
-		p.settle(a, history, emit)
-	}
+	p.settle(&a, past, emit)
+	return Nothing
 }
 
 // replace removes an earlier form of the alert; false: this one is no news.
 func (p *Partition) replace(a *Alert) bool {
-	old := p.alerts[a.ID]
-	if old == nil {
+	n, ok := p.table.get(a.ID)
+	if !ok {
 		return true
 	}
-	if old.alert.Revision > a.Revision {
+	s := p.table.at(n)
+	if s.revision > uint32(a.Revision) {
 		return false
 	}
-	if old.alert.Revision == a.Revision {
-		if a.LastFired.After(old.alert.LastFired) {
-			old.alert.LastFired = a.LastFired
-			if a.Every && !old.dead {
-				// The consumer fired it on a later tick than we proposed.
-				p.drop(old)
-				p.add(&entry{alert: *a})
-			}
+	if s.revision == uint32(a.Revision) {
+		if s.is(extendedBit) && !a.LastFired.IsZero() {
+			// The consumer fired it on a later tick than we proposed.
+			e := p.extras.at(s.number())
+			e.quiet = max(e.quiet, a.quiet())
 		}
 		return false
 	}
-	p.drop(old)
+	p.drop(n)
 	return true
 }
 
-// settle decides a new alert on the ticks that were before it was heard of.
-func (p *Partition) settle(a Alert, history []Tick, emit func(Match)) {
-	e := &entry{alert: a}
-	for i := range history {
-		if p.tryFire(e, &history[i], emit) && !a.Every {
-			break
-		}
+// quiet is the record time before which the alert does not fire.
+func (a *Alert) quiet() int64 {
+	q := int64(beginning)
+	if !a.Snoozed.IsZero() {
+		q = a.Snoozed.UnixNano()
 	}
-	p.ready = append(p.ready, a)
-	switch {
-	case e.proposed:
-		p.alerts[a.ID] = e
-	case !e.dead: // an expired one is gone
-		p.add(e)
+	if a.Every && !a.LastFired.IsZero() {
+		q = max(q, a.LastFired.Add(a.Cooldown).UnixNano())
 	}
-}
-
-// add puts an entry where it waits: its book, or the cooling heap.
-func (p *Partition) add(e *entry) {
-	p.alerts[e.alert.ID] = e
-	if e.alert.Every && !e.alert.LastFired.IsZero() {
-		heap.Push(&p.cooling, e)
-		return
-	}
-	p.symbol(e.alert.Symbol).book(e.alert.Source).push(e)
+	return q
 }
 
 // Remove takes an alert out, unless a newer revision is in.
 func (p *Partition) Remove(id, revision int64) {
-	if e := p.alerts[id]; e != nil && e.alert.Revision <= revision {
-		p.drop(e)
+	if n, ok := p.table.get(id); ok && int64(p.table.at(n).revision) <= revision {
+		p.drop(n)
 	}
 }
 
-func (p *Partition) drop(e *entry) {
-	e.dead = true
-	delete(p.alerts, e.alert.ID)
-	if s := p.symbols[e.alert.Symbol]; s != nil {
-		if b := s.books[e.alert.Source]; b != nil {
-			b.died()
-		}
+// drop forgets an alert; where it stands in lists it is passed over.
+func (p *Partition) drop(n uint32) {
+	s := p.table.at(n)
+	p.table.forget(s.id)
+	if s.is(extendedBit) {
+		p.dropExtra(n)
+		p.table.release(n)
+		return
 	}
+	sym := p.byNumber[s.number()]
+	if !s.is(deadBit) {
+		sym.live--
+	}
+	s.meta |= deadBit
+	sym.dead = append(sym.dead, n)
+	p.sweepDead(sym)
+}
+
+// dropExtra forgets all of an alert but its slot.
+func (p *Partition) dropExtra(n uint32) {
+	s := p.table.at(n)
+	number := s.number()
+	e := p.extras.at(number)
+	sym := p.byNumber[e.symbol]
+	sym.live--
+	for i := e.first; i != 0; {
+		in := p.instances.at(i - 1)
+		st := p.streams[in.stream]
+		p.unset(in, e, st)
+		if e.remembers() {
+			p.removed = append(p.removed, StateID{AlertID: s.id, Symbol: sym.name, Source: st.source})
+		}
+		group := in.group
+		next := in.next
+		p.instances.release(in.number)
+		in.stream = noStream
+		if group != 0 {
+			p.setStop(st, group-1)
+		}
+		i = next
+	}
+	delete(sym.everywhere, number)
+	p.extras.release(number)
+	s.meta = s.meta&^(numberMask|extendedBit) | sym.number
+}
+
+// sweepDead clears the lists of a symbol once its dead are more than half of
+// its living: so memory stays in proportion to the living.
+func (p *Partition) sweepDead(s *symbol) {
+	if len(s.dead) < 64 || len(s.dead)*2 < s.live {
+		return
+	}
+	alive := func(ref uint32) bool { return ref&kindMask != kindSlot || !p.table.at(ref&refMask).is(deadBit) }
+	for _, st := range append(s.order, s.any) {
+		st.price.keep(alive)
+	}
+	s.held = slices.DeleteFunc(s.held, func(h heldEdge) bool { return p.table.at(h.slot).is(deadBit) })
+	for _, n := range s.dead {
+		p.table.release(n)
+	}
+	s.dead = s.dead[:0]
 }
 
 // Advance says that there is nothing before offset next that was not applied:
@@ -221,115 +299,276 @@ func (p *Partition) Advance(next int64, emit func(Match)) {
 }
 
 // Apply matches one tick. Ticks come in order of their offsets; one that was
-// applied before is passed over.
-func (p *Partition) Apply(t Tick, emit func(Match)) {
+// applied before is passed over. It returns the time of the tick's stream; false:
+// it was passed over, or its source is one too many to be told apart.
+func (p *Partition) Apply(t Tick, emit func(Match)) (at time.Time, ok bool) {
 	if t.Offset < p.next {
-		return
+		return at, false
 	}
 	p.activate(t.Offset, emit)
-	p.rearm(t.Recorded)
-	s := p.symbol(t.Symbol)
-	s.last = p.ring.push(t, s.last)
-	s.lasts[t.Source] = s.last
-	p.next = t.Offset + 1
-	for _, source := range [2]string{"", t.Source} {
-		if b := s.books[source]; b != nil {
-			p.sweep(b, &t, emit)
+	p.rearm(t.Recorded.UnixNano())
+	s := p.symbols[t.Symbol]
+	if s == nil {
+		if len(p.byNumber) >= maxSymbols {
+			p.full = true
+			p.ring.push(t, -1, nil)
+			p.next = t.Offset + 1
+			return at, false
 		}
-		if t.Source == "" {
-			break
-		}
+		s = p.symbol(t.Symbol)
 	}
+	st := p.stream(s, t.Source, false)
+	s.any.arrive(&t)
+	if st != nil {
+		st.arrive(&t)
+	}
+	s.last = p.ring.push(t, s.last, st)
+	p.next = t.Offset + 1
+	if st != nil {
+		p.match(st, emit)
+	}
+	p.match(s.any, emit)
 	p.activate(p.next, emit)
+	if st == nil {
+		return at, false
+	}
+	return time.Unix(0, st.tau).UTC(), true
 }
 
-// sweep emits all alerts of a book that the tick meets.
-func (p *Partition) sweep(b *book, t *Tick, emit func(Match)) {
-	for {
-		e := b.popMet(t.Price)
-		if e == nil {
+// match wakes who waits for a stream's newest tick.
+func (p *Partition) match(st *stream, emit func(Match)) {
+	v := keyOf(st.last.Price)
+	if len(st.groups) > 0 {
+		p.lift(st, v)
+	}
+	// Timers first: one that stands too early for what its instance waits for now
+	// is set anew when it runs, and none that is due is left when thresholds are met.
+	p.runTimers(st, &st.timers, st.tau, emit)
+	p.runTimers(st, &st.counts, st.seq, emit)
+	wake := func(k key, ref uint32, rising bool) { p.wake(st, k, ref, rising, emit) }
+	st.price.sweep(v, wake)
+	for _, w := range st.windows {
+		w.rise.sweep(keyOf(w.up), wake)
+		w.fall.sweep(keyOf(w.down), wake)
+	}
+}
+
+func (p *Partition) runTimers(st *stream, h *timerHeap, now int64, emit func(Match)) {
+	for len(*h) > 0 && (*h)[0].at <= now {
+		t := heap.Pop(h).(timer)
+		in := p.instances.at(t.instance)
+		if in.timerAt != t.at || in.stream != st.number {
+			continue
+		}
+		in.timerAt = noTimer
+		p.look(t.instance, emit)
+	}
+	if len(*h) == 0 && cap(*h) > 1024 {
+		*h = nil // after a load everybody had one
+	}
+}
+
+// wake looks at who waited at threshold k, which has been taken out of its list.
+func (p *Partition) wake(st *stream, k key, ref uint32, rising bool, emit func(Match)) {
+	n := ref & refMask
+	switch ref & kindMask {
+	case kindGroup:
+		p.stopped(st, n, keyOf(st.last.Price), func(instance uint32) { p.look(instance, emit) })
+		return
+	case kindInstance:
+		if in := p.instances.at(n); rising {
+			in.hasUp = false
+		} else {
+			in.hasDown = false
+		}
+		p.look(n, emit)
+		return
+	}
+	s := p.table.at(n)
+	if s.is(deadBit) {
+		return
+	}
+	if s.is(edgeBit) && rising == s.is(fallingBit) {
+		p.addEdge(st, n, targetOf(s, k, false), true) // it is armed now
+		return
+	}
+	m := Match{ID: s.id, Revision: int64(s.revision), Tick: st.last}
+	if st.hasPrior {
+		prior := st.prior
+		m.Before = &prior
+	}
+	p.propose(n)
+	emit(m)
+}
+
+// propose notes that an alert that fires once has been emitted. It stays known,
+// so that a change of state that is no new revision does not set it again.
+func (p *Partition) propose(n uint32) {
+	s := p.table.at(n)
+	if s.is(extendedBit) {
+		p.dropExtra(n)
+	} else {
+		p.byNumber[s.number()].live--
+	}
+	s.meta |= proposedBit | deadBit
+}
+
+// addEdge sets a plain edge's threshold: its target, or where it is armed.
+func (p *Partition) addEdge(st *stream, n uint32, target key, armed bool) {
+	falling := p.table.at(n).is(fallingBit)
+	switch {
+	case armed && falling:
+		st.price.down.add(target.neg(), kindSlot|n, p.loading)
+	case armed:
+		st.price.up.add(target, kindSlot|n, p.loading)
+	case falling:
+		st.price.up.add(target.next(), kindSlot|n, p.loading)
+	default:
+		st.price.down.add(target.prev().neg(), kindSlot|n, p.loading)
+	}
+}
+
+// look shows an instance its stream's newest tick.
+func (p *Partition) look(n uint32, emit func(Match)) {
+	in := p.instances.at(n)
+	if in.stream == noStream || in.group != 0 {
+		return // it is no more, or goes with its group
+	}
+	st := p.streams[in.stream]
+	if in.seenAt == st.last.Offset+1 {
+		// It has set a threshold that this very tick meets (a stop below nothing
+		// does): that is for the next tick.
+		p.soon(st, n)
+		return
+	}
+	in.seenAt = st.last.Offset + 1
+	e := p.extras.at(in.extra)
+	v := e.valueOf(st)
+	best := in.best
+	if p.advance(in, e, v, st.tau, st.seq) {
+		var prior *Tick
+		if st.hasPrior {
+			before := st.prior
+			prior = &before
+		}
+		if !p.fire(e, &st.last, prior, e.reference(st, best), emit) {
 			return
 		}
-		p.tryFire(e, t, emit)
-		if e.alert.Every && !e.dead {
-			p.add(e)
-		}
 	}
+	p.note(in)
+	p.arrange(in, e, st, v)
 }
 
-// tryFire emits the entry if the tick meets it and its state allows.
-func (p *Partition) tryFire(e *entry, t *Tick, emit func(Match)) bool {
-	a := &e.alert
+// reference is what the change that met an alert is measured from.
+func (e *extra) reference(st *stream, best key) *decimal.Decimal {
+	var d decimal.Decimal
 	switch {
-	case e.dead || e.proposed || a.Source != "" && a.Source != t.Source || !a.Condition.Met(t.Price, a.Target):
-		return false
-	case !a.ExpiresAt.IsZero() && !t.Recorded.Before(a.ExpiresAt):
-		p.drop(e)
-		return false
-	case a.Every && !a.LastFired.IsZero() && t.Recorded.Before(a.LastFired.Add(a.Cooldown)):
+	case e.windowed():
+		d = st.windows[e.window()].reference(e.event())
+	case e.condition == trailing:
+		d = best.decimal()
+	default:
+		return nil
+	}
+	return &d
+}
+
+// fire emits a match if the alert's state allows; false: the alert is gone.
+func (p *Partition) fire(e *extra, t, before *Tick, reference *decimal.Decimal, emit func(Match)) bool {
+	recorded := t.Recorded.UnixNano()
+	if e.expires != 0 && recorded >= e.expires {
+		n := e.slot
+		p.drop(n)
 		return false
 	}
-	fired := *a
-	emit(Match{Alert: &fired, Tick: *t})
-	if a.Every {
-		a.LastFired = t.Recorded
+	if recorded < e.quiet {
 		return true
 	}
-	e.proposed, e.dead = true, true
-	return true
+	s := p.table.at(e.slot)
+	m := Match{ID: s.id, Revision: int64(s.revision), Tick: *t, Before: before, Reference: reference}
+	if e.every {
+		e.quiet = recorded + e.cooldown
+		emit(m)
+		return true
+	}
+	p.propose(e.slot)
+	emit(m)
+	return false
+}
+
+// cool has an instance looked at again once its alert may fire again.
+func (p *Partition) cool(in *instance, e *extra) {
+	if in.coolAt != noTimer && in.coolAt <= e.quiet {
+		return
+	}
+	in.coolAt = e.quiet
+	heap.Push(&p.cooling, timer{e.quiet, in.number})
+}
+
+// rearm wakes instances whose alerts may fire again.
+func (p *Partition) rearm(now int64) {
+	for len(p.cooling) > 0 && p.cooling[0].at <= now {
+		t := heap.Pop(&p.cooling).(timer)
+		in := p.instances.at(t.instance)
+		if in.stream == noStream || in.coolAt != t.at {
+			continue
+		}
+		in.coolAt = noTimer
+		p.soon(p.streams[in.stream], t.instance)
+	}
 }
 
 // activate lets alerts take part whose place has been reached: before the tick
 // at offset at is applied, every tick that was applied stands before theirs.
 func (p *Partition) activate(at int64, emit func(Match)) {
 	for len(p.pending) > 0 && p.pending[0].alert.Place <= at {
-		e := heap.Pop(&p.pending).(*entry)
-		if e.dead {
+		w := heap.Pop(&p.pending).(pending)
+		s := p.table.at(w.slot)
+		if s.is(deadBit) || !s.is(pendingBit) || s.id != w.alert.ID || s.revision != uint32(w.alert.Revision) {
 			continue
 		}
-		if last, ok := p.lastOf(&e.alert); ok && last != nil {
-			p.tryFire(e, last, emit)
-		} else if !ok {
-			// Rare: its symbol's last tick lies before what was read since start.
-			// The caller resolves it with PutWith.
-			p.drop(e)
-			p.unresolved = append(p.unresolved, e.alert)
+		p.table.forget(s.id)
+		p.byNumber[s.number()].live--
+		p.table.release(w.slot)
+		s.meta = deadBit
+		if len(p.wants(&w.alert)) > 0 {
+			p.unresolved = append(p.unresolved, w.alert)
 			continue
 		}
-		p.ready = append(p.ready, e.alert)
-		if !e.proposed && !e.dead {
-			p.add(e)
-		}
+		p.begin(&w.alert, emit)
+		p.ready = append(p.ready, w.alert)
 	}
 }
 
-// rearm puts alerts whose cooldown has passed back into their books.
-func (p *Partition) rearm(now time.Time) {
-	for len(p.cooling) > 0 && !p.cooling[0].readyAt().After(now) {
-		e := heap.Pop(&p.cooling).(*entry)
-		if !e.dead {
-			p.symbol(e.alert.Symbol).book(e.alert.Source).push(e)
-		}
-	}
+// pending is an alert whose place lies ahead.
+type pending struct {
+	alert Alert
+	slot  uint32
+}
+
+type pendingHeap []pending
+
+func (h pendingHeap) Len() int           { return len(h) }
+func (h pendingHeap) Less(i, j int) bool { return h[i].alert.Place < h[j].alert.Place }
+func (h pendingHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *pendingHeap) Push(x any)        { *h = append(*h, x.(pending)) }
+func (h *pendingHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = pending{}
+	*h = (*h)[:len(*h)-1]
+	return last
 }
 
 // Ready returns the alerts that have, since the last call, been matched with
-// everything applied so far; once their matches are acknowledged they are taken.
-// There are none before what was committed is reached again: a restart goes on
-// from the commit, so an alert taken earlier would miss what lies between.
+// everything applied so far; once their matches are acknowledged and the index
+// is saved they are taken.
 func (p *Partition) Ready() []Alert {
-	if p.next < p.reached {
-		return nil
-	}
 	r := p.ready
 	p.ready = nil
 	return r
 }
 
-// Defer keeps an alert that needs history for Unresolved.
-func (p *Partition) Defer(a Alert) { p.unresolved = append(p.unresolved, a) }
-
-// Unresolved returns alerts that came due and whose last tick is not in memory.
+// Unresolved returns alerts that came due while their windows were not known.
 func (p *Partition) Unresolved() []Alert {
 	u := p.unresolved
 	p.unresolved = nil

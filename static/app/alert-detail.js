@@ -1,9 +1,10 @@
 // One alert in full: its sentence, its place in Kafka from which it holds, and
 // the tick behind each of its firings.
 
-import { alertSentence, repeatText } from './alert-words.js';
+import { alertSentence, extrasText, needsOf, repeatText } from './alert-words.js';
 import { alerts } from './alert-store.js';
 import { api } from './api.js';
+import { priceChart } from './chart.js';
 import { h, icon } from './dom.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { clearProblem, field, showProblem, whileBusy } from './form.js';
@@ -27,13 +28,25 @@ export async function showAlert(root, id, signal, { left, again }) {
   if (signal.aborted) return;
   const firings = h('section', { class: 'firings', 'data-testid': 'firings' });
   const head = h('div', { class: 'detail-head' });
+  let dragged = {}; // marks on their way to another price
+  const chart = priceChart(signal, {
+    symbol: () => alert.symbol,
+    marks: () => needsOf(alert.condition).filter((name) => ['target', 'low', 'high'].includes(name)).map((name) => ({ name, value: dragged[name] ?? alert[name], label: name === 'target' ? 'Target' : name })),
+    moved: ['created', 'paused'].includes(alert.state) ? (name, value, done) => {
+      dragged = { [name]: value };
+      if (!done) return;
+      const was = alert[name];
+      alerts.change(id, { [name]: value }).catch((error) => sayFailed(`The alert stays at ${priceText(was)}.`, error)).finally(() => { dragged = {}; chart.paint(); });
+    } : undefined,
+  });
   const describe = () => {
     head.replaceChildren(...headOf(alert, { left, again }));
+    chart.paint();
     loadFirings(firings, alert, signal);
   };
   on('alert-changed', (changed) => { if (changed.id === id) { alert = changed; describe(); } }, signal);
   describe();
-  root.replaceChildren(h('article', { class: 'detail', 'data-testid': 'alert-detail', 'data-id': id }, h('a', { class: 'back', href: '/alerts' }, icon('back'), 'Close'), head, firings));
+  root.replaceChildren(h('article', { class: 'detail', 'data-testid': 'alert-detail', 'data-id': id }, h('a', { class: 'back', href: '/alerts' }, icon('back'), 'Close'), head, chart.node, firings));
 }
 
 function headOf(alert, { left, again }) {
@@ -43,12 +56,14 @@ function headOf(alert, { left, again }) {
     alert.state === 'created' && h('button', { type: 'button', 'data-testid': 'alert-pause', onclick: () => turn('paused') }, icon('pause'), 'Pause'),
     alert.state === 'paused' && h('button', { type: 'button', 'data-testid': 'alert-resume', onclick: () => turn('created') }, icon('play'), 'Resume'),
     ['created', 'paused'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-edit', onclick: () => edit.open() }, 'Edit'),
+    ['created', 'triggered'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-snooze', title: 'Silent for an hour, then it holds again', onclick: () => alerts.snooze(alert.id, '1h').catch((error) => sayFailed('It was not snoozed.', error)) }, icon('pause'), 'Snooze 1 h'),
     alert.state === 'triggered' && h('button', { type: 'button', 'data-testid': 'alert-again', onclick: () => turn('created') }, icon('play'), 'Set again'),
     alert.state === 'expired' && h('button', { type: 'button', onclick: () => again(alert) }, 'Write it again'),
     h('button', { type: 'button', 'data-testid': 'alert-delete', onclick: () => { alerts.remove(alert); left(); } }, icon('delete'), 'Delete'));
   return [
     h('h2', {}, `When ${alertSentence(alert)}`),
     alert.note && h('p', { class: 'full' }, alert.note),
+    extrasText(alert) && h('p', { class: 'hint' }, extrasText(alert)),
     actions,
     edit.node,
     h('dl', { class: 'facts' },
@@ -59,21 +74,24 @@ function headOf(alert, { left, again }) {
   ].filter(Boolean);
 }
 
+const FIELDS = { target: 'Target', percent: 'Per cent', low: 'From', high: 'To' };
+
 function editor(alert) {
-  const target = h('input', { id: 'edit-target', value: priceText(alert.target), inputmode: 'decimal', autocomplete: 'off', 'data-testid': 'edit-target' });
+  const names = needsOf(alert.condition).filter((name) => name !== 'window');
+  const figures = Object.fromEntries(names.map((name) => [name, h('input', { id: `edit-${name}`, value: priceText(alert[name]), inputmode: 'decimal', autocomplete: 'off', 'data-testid': `edit-${name}` })]));
   const note = h('input', { id: 'edit-note', value: alert.note ?? '', maxlength: '200', 'data-testid': 'edit-note' });
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
   const save = h('button', { class: 'primary', 'data-testid': 'edit-save' }, 'Save');
-  const controls = { target, note };
+  const controls = { ...figures, note };
   const node = h('form', {
     class: 'card', hidden: true, novalidate: true,
     onsubmit: (event) => {
       event.preventDefault();
       whileBusy(save, async () => {
         clearProblem(controls, summary);
-        const price = typedPrice(target.value);
+        const typed = Object.entries(figures).map(([name, input]) => [name, typedPrice(input.value) ?? input.value]);
         const changes = {
-          ...(price !== alert.target ? { target: price ?? target.value } : {}),
+          ...Object.fromEntries(typed.filter(([name, value]) => value !== alert[name])),
           ...(note.value.trim() !== (alert.note ?? '') ? { note: note.value.trim() } : {}),
         };
         try {
@@ -85,9 +103,9 @@ function editor(alert) {
       });
     },
   },
-  field('Target', target), field('Note', note), summary,
+  names.map((name) => field(FIELDS[name], figures[name])), field('Note', note), summary,
   h('div', { class: 'actions' }, save, h('button', { type: 'button', onclick: () => { node.hidden = true; } }, 'Cancel')));
-  return { node, open: () => { node.hidden = false; target.focus(); target.select(); } };
+  return { node, open: () => { node.hidden = false; figures[names[0]].focus(); figures[names[0]].select(); } };
 }
 
 async function loadFirings(root, alert, signal) {
@@ -109,6 +127,8 @@ function firingLine(firing) {
   return h('li', { 'data-testid': 'firing' },
     h('span', { class: 'number' }, `${firing.firing}`),
     h('span', {}, h('strong', {}, priceText(firing.price, 2)), ` at ${exactText(firing.time)} from ${firing.source}`, h('br'),
+      firing.change ? `${firing.change} % from ${priceText(firing.reference ?? firing.before?.price, 2)} · ` : '',
+      firing.before ? [h('span', { 'data-testid': 'firing-before' }, `before it ${priceText(firing.before.price, 2)} `, h('code', {}, `@${firing.before.offset}`)), ' → '] : '',
       h('code', {}, `${firing.topic}[${firing.partition}]@${firing.offset}`),
       firing.notification_id !== undefined && [' → ', h('a', { href: `/inbox/${firing.notification_id}` }, `number ${firing.notification_id}`)]));
 }

@@ -71,6 +71,11 @@ class Alerts {
     else if (this.#firedEarly.size < EARLY_KEPT) this.#firedEarly.add(id);
   }
 
+  /** Silent for so long; one that has fired holds again afterwards. */
+  async snooze(id, duration) {
+    this.put(await api('POST', `/alerts/${id}/snooze`, { for: duration }));
+  }
+
   async change(id, fields) {
     const alert = await api('PATCH', `/alerts/${id}`, fields);
     this.put(alert);

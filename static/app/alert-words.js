@@ -2,21 +2,52 @@
 
 import { compare, percentBetween, percentText, priceText } from './format.js';
 
-/** The API's conditions and how a person says them. */
+/** The API's conditions, how a person says them, and what each needs. */
 export const CONDITIONS = {
-  above: 'rises to or above',
-  below: 'falls to or below',
+  above: { words: 'rises to or above', needs: ['target'] },
+  below: { words: 'falls to or below', needs: ['target'] },
+  crosses_above: { words: 'crosses up through', needs: ['target'] },
+  crosses_below: { words: 'crosses down through', needs: ['target'] },
+  percent_up: { words: 'rises by', needs: ['percent', 'window'] },
+  percent_down: { words: 'falls by', needs: ['percent', 'window'] },
+  enters: { words: 'comes between', needs: ['low', 'high'] },
+  exits: { words: 'leaves the band', needs: ['low', 'high'] },
+  trailing_stop: { words: 'falls from its best by', needs: ['percent'] },
 };
 
-/** "BTCUSDT rises to or above 70,000" */
-export function alertSentence({ symbol, condition, target }) {
-  return `${symbol} ${CONDITIONS[condition] ?? condition} ${priceText(target)}`;
+/** What a condition needs: target, percent, window, low or high. */
+export const needsOf = (condition) => CONDITIONS[condition]?.needs ?? ['target'];
+
+/** "BTCUSDT rises to or above 70,000", "ETHUSDT rises by 5 % within 1h" */
+export function alertSentence(alert) {
+  const { symbol, condition, target, percent, low, high } = alert;
+  const asked = percent !== undefined ? `${percent} %${alert.window ? ` within ${durationText(alert.window)}` : ''}`
+    : low !== undefined ? `${priceText(low)} ${condition === 'exits' ? 'to' : 'and'} ${priceText(high)}` : priceText(target);
+  return `${symbol} ${CONDITIONS[condition]?.words ?? condition} ${asked}`;
 }
 
-/** Whether `price` satisfies the alert, exactly as the matcher compares. */
+/** What else must hold: "held for 30s · re-armed by 5 · from kraken". */
+export function extrasText(alert) {
+  return [
+    alert.confirm && `held for ${durationText(alert.confirm)}`,
+    alert.hysteresis && `again only after ${alert.hysteresis} back`,
+    alert.max_firings && `${alert.max_firings} times at most`,
+    alert.source && `from ${alert.source} only`,
+    alert.snoozed_until && new Date(alert.snoozed_until) > new Date() && `snoozed until ${new Date(alert.snoozed_until).toLocaleString()}`,
+  ].filter(Boolean).join(' · ');
+}
+
+/** Whether `price` satisfies the alert, exactly as the matcher compares. Only a level can be met by a price alone. */
 export function isMet(condition, price, target) {
-  const order = compare(price, target);
-  return condition === 'above' ? order >= 0 : order <= 0;
+  if (condition === 'above') return compare(price, target) >= 0;
+  return condition === 'below' && compare(price, target) <= 0;
+}
+
+/** The price that is nearest to fire the alert, where one price says it. */
+export function markOf(alert, price) {
+  if (alert.target !== undefined) return alert.target;
+  if (alert.low === undefined) return undefined;
+  return Math.abs(Number(price) - Number(alert.low)) <= Math.abs(Number(price) - Number(alert.high)) ? alert.low : alert.high;
 }
 
 /** "0.42 % to go" */
@@ -31,12 +62,15 @@ export function repeatText({ repeat, cooldown }) {
 }
 
 /** The API writes one hour as 1h0m0s; nobody says it so. */
-const durationText = (text) => text.replace(/(\D)0s$/, '$1').replace(/(\D)0m$/, '$1');
+export const durationText = (text) => text.replace(/(\D)0s$/, '$1').replace(/(\D)0m$/, '$1');
 
 /** The request for a new alert from the sentence's parts; nothing empty is sent. */
-export function alertRequest({ symbol, condition, target, note, email, repeat, cooldown }) {
+export function alertRequest({ symbol, condition, note, email, repeat, cooldown, ...rest }) {
+  const request = { symbol, condition };
+  for (const name of needsOf(condition)) request[name] = rest[name] ?? '';
+  for (const name of ['confirm', 'hysteresis', 'message']) if (rest[name]) request[name] = rest[name];
   return {
-    symbol, condition, target,
+    ...request,
     ...(note ? { note } : {}),
     ...(email ? { email } : {}),
     ...(repeat === 'every' ? { repeat, ...(cooldown ? { cooldown } : {}) } : {}),

@@ -3,7 +3,7 @@
 import { alertForm } from './alert-form.js';
 import { showAlert } from './alert-detail.js';
 import { alerts } from './alert-store.js';
-import { alertSentence, CONDITIONS, distanceText, isMet, repeatText } from './alert-words.js';
+import { alertSentence, distanceText, extrasText, isMet, markOf, repeatText } from './alert-words.js';
 import { h, reconcile, setText } from './dom.js';
 import { emptyPanel, failedPanel, gatePanel, skeleton } from './feedback.js';
 import { priceText } from './format.js';
@@ -42,6 +42,7 @@ export function alertsView(root, params) {
     reconcile(list, alerts.items, ({ id }) => id, createRow, (node, alert) => updateRow(node, alert, alert.id === selected));
     list.hidden = alerts.items.length === 0;
     form.node.hidden = !get('user') && get('status')?.users === 'external';
+    form.node.classList.toggle('quiet', selected !== undefined);
     more.hidden = !alerts.next;
     const key = alerts.items.length > 0 ? '' : `${get('user')?.id} ${get('status') === null} ${alerts.phase}`;
     if (key !== noticeKey) notice.replaceChildren(...(key ? [noticeFor(form)] : []));
@@ -112,7 +113,7 @@ function updateRow(node, alert, selected) {
   node.alert = alert;
   node.dataset.state = alert.state;
   setText(parts.title, alertSentence(alert));
-  setText(parts.body, [alert.note, alert.repeat === 'every' && repeatText(alert), alert.email && `also to ${alert.email}`].filter(Boolean).join(' · '));
+  setText(parts.body, [alert.note, alert.repeat === 'every' && repeatText(alert), extrasText(alert), alert.email && `also to ${alert.email}`].filter(Boolean).join(' · '));
   setText(parts.state, alert.firings > 1 ? `${alert.state} · ${alert.firings}×` : alert.state);
   const link = node.firstElementChild;
   if (selected) link.setAttribute('aria-current', 'true');
@@ -123,10 +124,10 @@ function updateRow(node, alert, selected) {
 function paintDistance(node) {
   const { alert, parts } = node;
   const price = priceOf(alert.symbol);
-  const says = alert.state === 'created' && price && CONDITIONS[alert.condition];
-  if (!says) setText(parts.distance, '');
-  else if (isMet(alert.condition, price.price, alert.target)) setText(parts.distance, `now ${priceText(price.price, price.scale)}`);
-  else setText(parts.distance, distanceText(price.price, alert.target));
+  const mark = alert.state === 'created' && price ? markOf(alert, price.price) : undefined;
+  if (!mark) setText(parts.distance, '');
+  else if (isMet(alert.condition, price.price, mark)) setText(parts.distance, `now ${priceText(price.price, price.scale)}`);
+  else setText(parts.distance, distanceText(price.price, mark));
 }
 
 /** What an alert is good for, where no alert is chosen. */

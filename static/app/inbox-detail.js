@@ -1,12 +1,15 @@
 // One notification in full. It marks itself as read after it has been in view
 // for a second.
 
+import { api } from './api.js';
 import { h, icon } from './dom.js';
 import { exactText, priceText } from './format.js';
 import { alertSentence } from './alert-words.js';
+import { alerts } from './alert-store.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { inbox } from './inbox-store.js';
 import { on } from './state.js';
+import { sayFailed, toast } from './toast.js';
 
 const READ_AFTER_MS = 1_000;
 
@@ -58,11 +61,22 @@ function article(item, signal, left) {
     link && h('p', {}, h('a', { href: link.href, target: '_blank', rel: 'noopener noreferrer' }, link.href)),
     item.kind === 'alert' && item.payload ? triggerFacts(item.payload) : '',
     h('div', { class: 'actions' }, mark,
+      item.kind === 'alert' && h('button', { type: 'button', 'data-testid': 'detail-snooze', title: 'The alert is silent for an hour, then it holds again', onclick: () => snooze(item) }, icon('pause'), 'Snooze 1 h'),
       h('button', { type: 'button', 'data-testid': 'detail-archive', onclick: () => { inbox.archive(item.id); left(); } }, icon('archive'), 'Archive')),
     h('dl', { class: 'facts' },
       fact('Number', item.id), fact('Kind', item.kind), fact('Priority', item.priority), fact('Came', exactText(item.created_at)),
       item.read_at ? fact('Read', exactText(item.read_at)) : '', fact('Event', h('code', {}, item.event_id))),
     item.payload !== undefined && h('details', { open: item.kind !== 'alert' }, h('summary', {}, 'Payload'), h('pre', { tabindex: '0' }, JSON.stringify(item.payload, null, 2))));
+}
+
+async function snooze(item) {
+  try {
+    await api('POST', `/notifications/${item.id}/snooze`, { for: '1h' });
+    alerts.load();
+    toast('Snoozed for an hour. Then the alert holds again.');
+  } catch (error) {
+    sayFailed('It was not snoozed.', error);
+  }
 }
 
 const fact = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));

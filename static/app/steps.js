@@ -138,7 +138,7 @@ function alertStep() {
       return;
     }
     const away = percentText(percentBetween(priceOf(request.symbol).price, request.target));
-    text.textContent = `When ${request.symbol} ${CONDITIONS.above} ${priceText(request.target)}, ${away} from here: be told once.`;
+    text.textContent = `When ${request.symbol} ${CONDITIONS.above.words} ${priceText(request.target)}, ${away} from here: be told once.`;
     line.set(alertCommand(request, get('user')?.id));
   };
   // The sentence follows the price, but no faster than it can be read.
