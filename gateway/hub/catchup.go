@@ -126,6 +126,7 @@ func (h *Hub) advance(ctx context.Context, m *member) error {
 // and what one page holds is the same for all of them, and encoded once.
 const (
 	pagesKept = 64
+	pageBytes = 1 << 20 // what is larger is read by each for themself
 	pageLife  = 2 * time.Second
 )
 
@@ -165,6 +166,13 @@ func (h *Hub) read(ctx context.Context, owner event.UserID, after, known int64) 
 	events, err := h.source.After(ctx, owner, after, page)
 	if err != nil {
 		return nil, err
+	}
+	size := 0
+	for _, ev := range events {
+		size += len(ev.Data)
+	}
+	if size > pageBytes {
+		return events, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

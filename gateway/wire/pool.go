@@ -47,7 +47,7 @@ type Pool struct {
 
 	watching sync.Once
 	watcher  atomic.Pointer[watcher] // nil until a silent connection wants it
-	next    atomic.Uint32
+	next     atomic.Uint32
 
 	mu      sync.Mutex // guards conns and stopped
 	conns   map[*Conn]struct{}
