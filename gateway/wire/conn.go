@@ -39,6 +39,8 @@ type Conn struct {
 	queued  bool // with its worker, its pump or its blocked writer
 	refused bool
 	closing bool // no more writes; close when the outbox is out
+	half    bool // our side is closed, and the peer's is waited for
+	heard   bool // somebody reads, and hears the peer go
 	reason  error
 	closed  bool
 	told    bool // the ended hook was called
@@ -132,14 +134,31 @@ func (c *Conn) Close(reason error) {
 	c.closing, c.reason = true, reason
 	idle := !c.queued
 	c.mu.Unlock()
-	if idle {
-		c.end(reason)
-		return
-	}
 	c.pool.wheel.expire(c, time.Now().Add(closeGrace).Unix()+1)
+	if idle {
+		c.finish()
+	}
 }
 
 const closeGrace = 2 * time.Second
+
+// finish closes our side when the last frame is out, and leaves the rest to the
+// peer, or to the wheel after the grace: a socket that is closed while something
+// of the peer's is unread is reset, and the reset takes the last frames away
+// from the peer (RFC 9112 section 9.6 has it for HTTP).
+func (c *Conn) finish() {
+	c.mu.Lock()
+	first, reason, heard := !c.half && !c.closed, c.reason, c.heard
+	c.half = true
+	c.mu.Unlock()
+	if !first {
+		return
+	}
+	side, ok := c.net.(interface{ CloseWrite() error })
+	if !ok || !heard || side.CloseWrite() != nil {
+		c.end(reason)
+	}
+}
 
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -150,6 +169,9 @@ func (c *Conn) end(reason error) {
 	if c.closed {
 		c.mu.Unlock()
 		return
+	}
+	if c.closing && c.reason != nil {
+		reason = c.reason // whoever closed it said why; that the peer has gone follows from it
 	}
 	c.closed, c.closing, c.reason = true, true, reason
 	c.outbox, c.pending = nil, 0
@@ -180,10 +202,10 @@ func (c *Conn) take() [][]byte {
 		return out
 	}
 	c.queued = false
-	closing, reason := c.closing && !c.closed, c.reason
+	closing := c.closing && !c.closed
 	c.mu.Unlock()
 	if closing {
-		c.end(reason)
+		c.finish()
 	}
 	return nil
 }
@@ -197,13 +219,13 @@ func (c *Conn) sent(n int) {
 	if drained {
 		c.refused = false
 	}
-	closing, reason := c.closing && empty && !c.closed, c.reason
+	closing := c.closing && empty && !c.closed
 	c.mu.Unlock()
 	if h := c.hooks.Load(); drained && h != nil {
 		h.drained()
 	}
 	if closing {
-		c.end(reason)
+		c.finish()
 	}
 }
 

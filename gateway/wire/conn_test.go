@@ -395,3 +395,42 @@ func TestSilentPeers(t *testing.T) {
 		}
 	})
 }
+
+// What was said last reaches a peer that is talking while the connection is
+// closed: its own words, unread, must not reset the connection.
+func TestLastWordsArrive(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{})
+	for name, adopt := range map[string]func(net.Conn) *Conn{
+		"read":   func(c net.Conn) *Conn { return p.Adopt(c, nil, untilEOF) },
+		"silent": func(c net.Conn) *Conn { return p.AdoptSilent(c, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 100 {
+				server, client := pair(t)
+				var talking sync.WaitGroup
+				talking.Go(func() {
+					for {
+						if _, err := client.Write(make([]byte, 8<<10)); err != nil {
+							return
+						}
+					}
+				})
+				c := adopt(server)
+				h := listen(c)
+				c.Write([]byte("last words"))
+				c.Close(ErrStalled)
+				got, err := io.ReadAll(client)
+				if string(got) != "last words" || err != nil {
+					t.Fatalf("heard %q, %v", got, err)
+				}
+				_ = client.Close()
+				talking.Wait()
+				if err := await(t, "the end", h.ended); !errors.Is(err, ErrStalled) {
+					t.Fatalf("ended with %v", err)
+				}
+			}
+		})
+	}
+}

@@ -147,7 +147,9 @@ func (p *Pool) AdoptSilent(conn net.Conn, beat []byte) *Conn {
 	c := p.Adopt(conn, beat, nil)
 	if !c.ended() && !p.watch(c) {
 		c.readBy(awaitEnd)
+		return c
 	}
+	c.hears()
 	return c
 }
 
@@ -173,7 +175,15 @@ func (c *Conn) ended() bool {
 	}
 }
 
+// hears notes that somebody hears the peer go.
+func (c *Conn) hears() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = true
+}
+
 func (c *Conn) readBy(read func(context.Context, net.Conn) error) {
+	c.hears()
 	c.pool.group.Go("stream reader", func(ctx context.Context) error {
 		if err := read(ctx, c.net); err != nil {
 			c.end(errors.Join(ErrGone, err))

@@ -331,20 +331,20 @@ func (c *conn) read(ctx context.Context, n net.Conn, early []byte) error {
 	for {
 		hdr, err := rd.NextFrame()
 		if err != nil {
-			return c.fault(err)
+			return c.fault(n, err)
 		}
 		if hdr.OpCode.IsControl() {
 			if err := c.control(hdr, &rd); err != nil {
-				return c.fault(err)
+				return c.fault(n, err)
 			}
 			continue
 		}
 		text, err := io.ReadAll(io.LimitReader(&rd, maxMessage+1))
 		if err != nil {
-			return c.fault(err)
+			return c.fault(n, err)
 		}
 		if len(text) > maxMessage {
-			return c.fault(wsutil.ErrFrameTooLarge)
+			return c.fault(n, wsutil.ErrFrameTooLarge)
 		}
 		c.speaks.CommandFunc(ctx, c, text)
 	}
@@ -370,7 +370,7 @@ func (c *conn) control(h ws.Header, r io.Reader) error {
 }
 
 // fault answers a broken connection as RFC 6455 section 7.4.1 has it.
-func (c *conn) fault(err error) error {
+func (c *conn) fault(n net.Conn, err error) error {
 	switch {
 	case errors.Is(err, errPeerClosed):
 		c.close(ws.StatusNormalClosure, "")
@@ -387,9 +387,10 @@ func (c *conn) fault(err error) error {
 		}
 		c.close(ws.StatusProtocolError, "protocol error")
 	}
-	// The writers send the close frame; the socket ends with them.
-	<-c.wire.Done()
-	return nil
+	// The writers send the close frame and close our side; what the client says
+	// until it has closed its own is no longer for us.
+	_, err = io.Copy(io.Discard, n)
+	return err
 }
 
 // command does what one message asks for. Whatever it is, the connection stays.
