@@ -136,6 +136,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	g.goroutines.Go("sending ticks", g.hub.SendTicks)
 	g.goroutines.Go("checking streams", g.check)
+	g.goroutines.Go("giving memory back", g.giveBack)
 	return g.listen(ctx)
 }
 

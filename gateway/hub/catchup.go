@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"crier/internal/event"
 )
 
 // page is how many notifications are read at once for a stream that is behind.
@@ -89,7 +91,7 @@ func (h *Hub) advance(ctx context.Context, m *member) error {
 	after, known := m.last, a.highest
 	sh.mu.Unlock()
 
-	events, err := h.source.After(ctx, m.owner, after, page)
+	events, err := h.read(ctx, m.owner, after, known)
 	if err != nil {
 		return err
 	}
@@ -118,4 +120,65 @@ func (h *Hub) advance(ctx context.Context, m *member) error {
 	}
 	m.fallBehind()
 	return nil
+}
+
+// Pages of topics are kept for a moment: a topic's readers come back together,
+// and what one page holds is the same for all of them, and encoded once.
+const (
+	pagesKept = 64
+	pageBytes = 1 << 20 // what is larger is read by each for themself
+	pageLife  = 2 * time.Second
+)
+
+type pageKey struct {
+	owner event.UserID
+	after int64
+}
+
+// keptPage is what was read of a topic: all that there was up to a place.
+type keptPage struct {
+	events []*Event
+	upTo   int64
+	read   time.Time
+}
+
+// pages are those of topics that were read a moment ago.
+type pages struct {
+	mu   sync.Mutex // guards kept
+	kept map[pageKey]keptPage
+}
+
+// read reads a page of what comes after a place, in which everything up to known
+// is.
+func (h *Hub) read(ctx context.Context, owner event.UserID, after, known int64) ([]*Event, error) {
+	if _, topic := owner.Topic(); !topic {
+		return h.source.After(ctx, owner, after, page)
+	}
+	key, now := pageKey{owner, after}, time.Now()
+	p := &h.pages
+	p.mu.Lock()
+	kept, ok := p.kept[key]
+	p.mu.Unlock()
+	// A full page stays what it is; a last one may have got more behind it.
+	if ok && now.Sub(kept.read) < pageLife && (len(kept.events) == page || kept.upTo >= known) {
+		return kept.events, nil
+	}
+	events, err := h.source.After(ctx, owner, after, page)
+	if err != nil {
+		return nil, err
+	}
+	size := 0
+	for _, ev := range events {
+		size += len(ev.Data)
+	}
+	if size > pageBytes {
+		return events, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.kept) >= pagesKept || p.kept == nil {
+		p.kept = make(map[pageKey]keptPage)
+	}
+	p.kept[key] = keptPage{events, known, now}
+	return events, nil
 }

@@ -104,6 +104,7 @@ type Hub struct {
 	shards [shardCount]shard
 	ticks  ticker
 	catch  catcher
+	pages  pages
 
 	subscribers atomic.Int64
 	delivered   atomic.Int64

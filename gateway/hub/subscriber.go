@@ -2,6 +2,7 @@ package hub
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,12 @@ type member struct {
 	state    state
 	gone     bool
 	starting bool // it is one of those that CaughtUp waits for
+
+	// A topic's: its place in the stream's cursor, once that has it. Guarded by
+	// topics.mu.
+	topic    string
+	at       int64
+	inCursor bool
 }
 
 type state uint8
@@ -53,9 +60,9 @@ const (
 // in all of them, which goes with each event.
 type topics struct {
 	mu       sync.Mutex // guards the rest; taken after a shard's lock, and held while the sink is written
-	members  []*member  // in order of name
-	cursor   event.Cursor
-	starting int // how many of members and inbox CaughtUp waits for
+	members  []*member  // in order of owner
+	inbox    int64      // the place in the inbox that goes with the next event
+	starting int        // how many of members and inbox CaughtUp waits for
 	replayed int
 }
 
@@ -127,9 +134,9 @@ func (s *Subscriber) Start(has int64, head Head, topics ...TopicPlace) {
 	}
 	if all := s.topics.Load(); all != nil {
 		all.mu.Lock()
-		all.cursor.Inbox = has
+		all.inbox = has
 		for _, t := range topics {
-			all.cursor.Topics[t.Topic] = t.Has
+			all.place(t.Topic, t.Has)
 		}
 		all.mu.Unlock()
 	}
@@ -214,25 +221,42 @@ func (m *member) send(ev *Event) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	before := t.move(m, ev.ID)
-	if s.sink.SendAt(ev, t.cursor.String()) {
+	place := &m.at
+	if m == &s.inbox {
+		place = &t.inbox
+	}
+	before := *place
+	*place = ev.ID
+	if s.sink.SendAt(ev, t.cursor()) {
 		return true
 	}
-	t.move(m, before)
+	*place = before
 	return false
 }
 
-// move changes the stream's place in one of its audiences and returns what it
-// was.
-func (t *topics) move(m *member, to int64) (from int64) {
-	if m == &m.stream.inbox {
-		from, t.cursor.Inbox = t.cursor.Inbox, to
-		return from
+// cursor is the stream's place in everything, as event.ParseCursor reads it.
+// Called with the lock held.
+func (t *topics) cursor() string {
+	b := strconv.AppendInt(make([]byte, 0, 64), t.inbox, 10)
+	for _, m := range t.members {
+		if !m.inCursor {
+			continue
+		}
+		b = append(b, ';')
+		b = append(b, m.topic...)
+		b = append(b, '=')
+		b = strconv.AppendInt(b, m.at, 10)
 	}
-	topic, _ := m.owner.Topic()
-	from = t.cursor.Topics[topic]
-	t.cursor.Topics[topic] = to
-	return from
+	return string(b)
+}
+
+// place puts a topic's place into the cursor. Called with the lock held.
+func (t *topics) place(topic string, at int64) {
+	for _, m := range t.members {
+		if m.topic == topic {
+			m.at, m.inCursor = at, true
+		}
+	}
 }
 
 // farewell is how the hub ends a stream: at once, or as soon as it is started,
@@ -255,7 +279,7 @@ func (m *member) fallBehind() {
 // follow makes the stream's part in a topic; it notes what arrives from now on.
 // nil: it follows the topic already.
 func (s *Subscriber) follow(topic string, starting bool) *member {
-	m := &member{stream: s, owner: event.TopicOwner(topic), starting: starting}
+	m := &member{stream: s, owner: event.TopicOwner(topic), topic: topic, starting: starting}
 	t := s.enableTopics()
 	t.mu.Lock()
 	i, found := slices.BinarySearchFunc(t.members, m, func(a, b *member) int { return strings.Compare(string(a.owner), string(b.owner)) })
@@ -282,7 +306,7 @@ func (s *Subscriber) enableTopics() *topics {
 	if t := s.topics.Load(); t != nil {
 		return t
 	}
-	t := &topics{cursor: event.Cursor{Inbox: s.inbox.last, Topics: make(map[string]int64)}}
+	t := &topics{inbox: s.inbox.last}
 	if s.inbox.stream == nil || s.inbox.starting {
 		t.starting = 1 // the inbox
 	}
@@ -300,7 +324,7 @@ func (s *Subscriber) Topics() []string {
 	defer t.mu.Unlock()
 	names := make([]string, len(t.members))
 	for i, m := range t.members {
-		names[i], _ = m.owner.Topic()
+		names[i] = m.topic
 	}
 	return names
 }
@@ -332,7 +356,7 @@ func (s *Subscriber) StartTopic(at TopicPlace) {
 	}
 	t := s.topics.Load()
 	t.mu.Lock()
-	t.cursor.Topics[at.Topic] = at.Has
+	t.place(at.Topic, at.Has)
 	t.mu.Unlock()
 	sh := s.hub.shard(m.owner)
 	sh.mu.Lock()
@@ -368,7 +392,6 @@ func (s *Subscriber) UnfollowTopic(topic string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.members = slices.DeleteFunc(t.members, func(o *member) bool { return o == m })
-	delete(t.cursor.Topics, topic)
 	return true
 }
 
@@ -376,11 +399,11 @@ func (s *Subscriber) UnfollowTopic(topic string) bool {
 func (s *Subscriber) Cursor() string {
 	t := s.topics.Load()
 	if t == nil {
-		return event.Cursor{Inbox: s.Last()}.String()
+		return strconv.FormatInt(s.Last(), 10)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.cursor.String()
+	return t.cursor()
 }
 
 // Unsubscribe ends the stream's part in the hub. It may be called twice.

@@ -194,3 +194,36 @@ func TestPlaceTopic(t *testing.T) {
 		}
 	}
 }
+
+// Readers of a topic that come back together share what is read for them; what
+// came since is not kept from them.
+func TestTopicPagesAreShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, stop := newWorld(t, true)
+		defer stop()
+		news := event.TopicOwner("news")
+		w.commit(news, 1000)
+		var readers []*reader
+		for range 200 {
+			readers = append(readers, w.openAt("0", "news"))
+		}
+		synctest.Wait()
+		w.mu.Lock()
+		// Four pages, by as many workers as may have begun at once.
+		if w.reads > 4*w.Workers()+4 {
+			t.Errorf("%d reads", w.reads)
+		}
+		w.mu.Unlock()
+		w.commit(news, 1) // unheard of here
+		if err := w.Lost(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, r := range readers {
+			if got := r.had(); len(got) != 1001 || got[1000] != "news/1001" {
+				t.Fatalf("a reader had %d, the last %s", len(got), got[len(got)-1])
+			}
+		}
+	})
+}

@@ -8,9 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -150,7 +148,7 @@ func (c *conn) takeOver(w http.ResponseWriter) error {
 		return fmt.Errorf("taking over a connection: %w", err)
 	}
 	_ = socket.SetDeadline(time.Time{})
-	early := rw.Reader.Buffered() // a reader that pipelines is not listening
+	early := rw.Reader.Buffered() > 0 // a reader that pipelines is not listening
 	var head bytes.Buffer
 	// RFC 9112 section 6.3: without a length the body ends with the connection.
 	head.WriteString("HTTP/1.1 200 OK\r\nConnection: close\r\n")
@@ -159,27 +157,12 @@ func (c *conn) takeOver(w http.ResponseWriter) error {
 	h.Del("Connection")
 	_ = h.Write(&head) // into memory
 	head.WriteString("\r\n")
-	c.wire = c.server.Pool.Adopt(socket, heartbeat, func(_ context.Context, n net.Conn) error {
-		if early > 0 {
-			return errors.New("the reader sent a second request on the stream")
-		}
-		return awaitEnd(n)
-	})
+	c.wire = c.server.Pool.AdoptSilent(socket, heartbeat)
+	if early {
+		c.wire.End(errors.New("the reader sent a second request on the stream"))
+	}
 	c.wire.Write(head.Bytes())
 	return nil
-}
-
-// awaitEnd returns when the peer closes. What it sends meanwhile is not for us.
-func awaitEnd(n net.Conn) error {
-	var scratch [1]byte
-	for {
-		if _, err := n.Read(scratch[:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-	}
 }
 
 // run sends the first events and joins the hub.

@@ -28,6 +28,8 @@ type Conn struct {
 	beat   []byte        // heartbeat frame
 	slot   int           // of the wheel
 
+	watched int32 // its descriptor, while the watcher has it; guarded by the watcher's lock
+
 	ends  atomic.Int64 // unix second at which the Expired hook is called, 0: never
 	hooks atomic.Pointer[hooks]
 

@@ -349,3 +349,49 @@ func TestEmptyFrame(t *testing.T) {
 	c.Close(ErrClosed)
 	await(t, "the end", c.Done())
 }
+
+// A peer that has nothing to say is heard when it goes all the same, what it
+// says meanwhile is thrown away, and what is watched is forgotten at the end.
+func TestSilentPeers(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{})
+	for name, leave := range map[string]func(c *net.TCPConn){
+		"closed": func(c *net.TCPConn) { _ = c.Close() },
+		"reset":  func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+		"half":   func(c *net.TCPConn) { _ = c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 200 {
+				server, client := pair(t)
+				c := p.AdoptSilent(server, nil)
+				h := listen(c)
+				if _, err := client.Write(make([]byte, 3000)); err != nil {
+					t.Fatal(err)
+				}
+				c.Write([]byte("for you"))
+				if _, err := io.ReadFull(client, make([]byte, len("for you"))); err != nil {
+					t.Fatal(err)
+				}
+				leave(client.(*net.TCPConn))
+				if err := await(t, "the end", h.ended); !errors.Is(err, ErrGone) {
+					t.Fatalf("ended with %v", err)
+				}
+			}
+		})
+	}
+	t.Run("ended here", func(t *testing.T) {
+		t.Parallel()
+		for range 200 {
+			server, _ := pair(t)
+			c := p.AdoptSilent(server, nil)
+			c.End(ErrClosed)
+			<-c.Done()
+		}
+	})
+	t.Cleanup(func() {
+		if n := watched(p); n != 0 {
+			t.Errorf("%d connections are still watched", n)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -43,7 +44,10 @@ type Pool struct {
 	workers []*worker
 	wheel   *wheel
 	group   *lifecycle.Group
-	next    atomic.Uint32
+
+	watching sync.Once
+	watcher  atomic.Pointer[watcher] // nil until a silent connection wants it
+	next     atomic.Uint32
 
 	mu      sync.Mutex // guards conns and stopped
 	conns   map[*Conn]struct{}
@@ -78,6 +82,18 @@ func (p *Pool) Start(ctx context.Context) {
 		})
 	}
 	p.group.Go("heartbeat wheel", p.wheel.run)
+}
+
+// watch has the watcher look after a connection; false: it cannot, and the
+// connection needs a reader, which costs a goroutine more.
+func (p *Pool) watch(c *Conn) bool {
+	p.watching.Do(func() {
+		if w, err := newWatcher(); err == nil && w != nil {
+			p.watcher.Store(w)
+			p.group.Go("watching for readers' ends", w.run)
+		}
+	})
+	return p.watcher.Load().watch(c)
 }
 
 // Stop ends all connections at once and waits for the goroutines.
@@ -123,6 +139,29 @@ func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.
 		c.readBy(read)
 	}
 	return c
+}
+
+// AdoptSilent is Adopt for a peer that has nothing to say: the connection ends
+// when the peer closes, and what it sends is thrown away.
+func (p *Pool) AdoptSilent(conn net.Conn, beat []byte) *Conn {
+	c := p.Adopt(conn, beat, nil)
+	if !c.ended() && !p.watch(c) {
+		c.readBy(awaitEnd)
+	}
+	return c
+}
+
+// awaitEnd returns when the peer closes.
+func awaitEnd(_ context.Context, n net.Conn) error {
+	var scratch [512]byte
+	for {
+		if _, err := n.Read(scratch[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 func (c *Conn) ended() bool {
@@ -171,4 +210,5 @@ func (p *Pool) forget(c *Conn) {
 	delete(p.conns, c)
 	p.mu.Unlock()
 	p.wheel.remove(c)
+	p.watcher.Load().forget(c)
 }

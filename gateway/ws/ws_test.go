@@ -295,11 +295,11 @@ func TestSubscribeTopics(t *testing.T) {
 	}
 	ask(`{"type":"subscribe","topics":["news","ticks:A"]}`, `{"id":"0;news=0","topics":["news"],"type":"subscribed"}`)
 	ask(`{"type":"subscribe","topics":["room:Friends"],"since":"0;room:Friends=4"}`, `{"type":"gap","data":{"from":"4","reason":"ahead","topic":"room:Friends"}}`)
-	if got := c.text(); got != `{"id":"0;news=0;room:Friends=0","topics":["room:Friends","news"],"type":"subscribed"}` {
+	if got := c.text(); got != `{"id":"0;room:Friends=0;news=0","topics":["room:Friends","news"],"type":"subscribed"}` {
 		t.Errorf("after the gap: %s", got)
 	}
 	w.hub.Deliver(event.TopicOwner("news"), hub.Stored{ID: 1, Data: []byte(`{"id":1}`)})
-	if got := c.text(); got != `{"type":"message","id":"0;news=1;room:Friends=0","data":{"id":1}}` {
+	if got := c.text(); got != `{"type":"message","id":"0;room:Friends=0;news=1","data":{"id":1}}` {
 		t.Errorf("the message: %s", got)
 	}
 	ask(`{"type":"unsubscribe","topics":["news"]}`, `{"id":"0;room:Friends=0","topics":["room:Friends"],"type":"unsubscribed"}`)

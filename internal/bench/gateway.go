@@ -1,13 +1,10 @@
 package bench
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,24 +12,48 @@ import (
 	"sync/atomic"
 	"time"
 
+	"crier/internal/event"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 )
 
+// Modes of a gateway's load.
+const (
+	Unicast   = "unicast"   // deliveries to random users
+	Broadcast = "broadcast" // one topic's messages to everybody, as fast as it goes
+	Idle      = "idle"      // nothing
+	Slow      = "slow"      // one topic's messages to 9 readers in 10; the tenth never reads
+	Storm     = "storm"     // everybody comes back after a restart, 10 missed each
+	Resume    = "resume"    // the subscribers of a topic come back, 1,000 missed each
+)
+
 // GatewayConfig says what load a gateway of its own process gets: deliveries are
-// produced to Kafka, one to a random user's stream each.
+// produced to Kafka.
 type GatewayConfig struct {
+	Mode        string
 	Addr        string // host:port of the gateway, or of the floor
 	PID         int    // of its process, whose CPU and memory are read
+	WebSocket   bool
 	Connections int
-	Rate        int // deliveries a second; 0: none, the streams are idle
+	Rate        int // deliveries a second, or messages of Slow
 	Duration    time.Duration
 	Payload     int
+	Silent      int // of the connections, that never read
 	TokenFunc   func(user string) (string, error)
-	// Produce sends one delivery; nil: the other side sends by itself (the floor).
+	// Producer sends deliveries; nil: the other side sends by itself (the floor).
 	Producer interface {
 		ProduceAsync(ctx context.Context, r kafka.Record, done func(kafka.Record, error))
 	}
+}
+
+// benchTopic is the durable topic of those loads that have one.
+const benchTopic = "bench"
+
+func (c *GatewayConfig) topic() string {
+	if c.Producer != nil && (c.Mode == Broadcast || c.Mode == Slow) {
+		return benchTopic
+	}
+	return ""
 }
 
 // GatewayResult is what one load came to.
@@ -45,6 +66,8 @@ type GatewayResult struct {
 	P99         float64 `json:"p99_ms"`
 	ConnectRate float64 `json:"connects_per_s"`
 	ConnectCPU  float64 `json:"connect_cpu_ms_per_1000"`
+	CaughtUp    float64 `json:"caught_up_s,omitempty"` // storm and resume: until the last one had everything
+	CPUSeconds  float64 `json:"cpu_s,omitempty"`       // storm and resume: of the server's process for all of it
 	Sent        int64   `json:"sent"`
 	Arrived     int64   `json:"arrived"`
 	Lost        int64   `json:"lost"`
@@ -55,8 +78,7 @@ type GatewayResult struct {
 // streams are the load's connections.
 type streams struct {
 	cfg       GatewayConfig
-	conns     []net.Conn
-	last      []int64
+	list      []*stream
 	counting  atomic.Bool
 	closing   atomic.Bool
 	arrived   atomic.Int64
@@ -67,14 +89,21 @@ type streams struct {
 	readers   *lifecycle.Group
 }
 
-// sourceAddresses spread connections over loopback addresses: one has fewer than
-// 30,000 ports.
+// connectionsPerAddress spreads connections over loopback addresses: one has
+// fewer than 30,000 ports.
 const connectionsPerAddress = 10_000
 
-// RunGateway connects, loads, and counts.
+// dialers connect at the same time.
+const dialers = 64
+
+// settleConnects is how long the connecting may go on after the last one is
+// there.
+const settleConnects = 2 * time.Second
+
+// RunGateway connects, loads, and counts: all modes but Storm and Resume.
 func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	var out GatewayResult
-	s := &streams{cfg: cfg, conns: make([]net.Conn, cfg.Connections), last: make([]int64, cfg.Connections), readers: lifecycle.NewGroup(ctx)}
+	s := &streams{cfg: cfg, list: make([]*stream, cfg.Connections), readers: lifecycle.NewGroup(ctx)}
 	defer s.close(ctx)
 	before, err := cpuTime(cfg.PID)
 	if err != nil {
@@ -90,7 +119,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	}
 	out.ConnectRate = float64(cfg.Connections) / time.Since(began).Seconds()
 	out.ConnectCPU = 1000 * (after - before).Seconds() / (float64(cfg.Connections) / 1000)
-	if err := lifecycle.Sleep(ctx, 2*time.Second); err != nil { // the connecting is over
+	if err := lifecycle.Sleep(ctx, settleConnects); err != nil {
 		return out, err
 	}
 	if before, err = cpuTime(cfg.PID); err != nil {
@@ -102,10 +131,10 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	if err != nil {
 		return out, err
 	}
+	took := time.Since(began)
 	if after, err = cpuTime(cfg.PID); err != nil {
 		return out, err
 	}
-	took := time.Since(began)
 	if out.RSS, err = residentMB(cfg.PID); err != nil {
 		return out, err
 	}
@@ -135,136 +164,112 @@ func (s *streams) summarise(out *GatewayResult, took, cpu time.Duration) {
 	}
 }
 
-// connect opens all streams, sixty-four at a time.
+func benchUser(i int) string { return "bench-" + strconv.Itoa(i) }
+
+// connect opens all streams, and has those read that are to.
 func (s *streams) connect(ctx context.Context) error {
+	return eachOf(ctx, len(s.list), func(ctx context.Context, i int) error {
+		text, err := s.cfg.TokenFunc(benchUser(i))
+		if err != nil {
+			return err
+		}
+		one, err := openStream(ctx, i, ask{addr: s.cfg.Addr, ws: s.cfg.WebSocket, topic: s.cfg.topic(), token: text, payload: s.cfg.Payload})
+		if err != nil {
+			return err
+		}
+		s.list[i] = one
+		if i >= s.cfg.Silent {
+			s.readers.Go("stream", func(ctx context.Context) error { return s.read(ctx, one) })
+		}
+		return nil
+	})
+}
+
+// eachOf does something n times, so many at once as there are dialers.
+func eachOf(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	var next atomic.Int64
-	dialers := lifecycle.NewGroup(ctx)
-	for range 64 {
-		dialers.Go("dialer", func(ctx context.Context) error {
+	group := lifecycle.NewGroup(ctx)
+	for range dialers {
+		group.Go("dialer", func(ctx context.Context) error {
 			for {
 				i := int(next.Add(1) - 1)
-				if i >= len(s.conns) || ctx.Err() != nil {
+				if i >= n || ctx.Err() != nil {
 					return nil
 				}
-				if err := s.open(ctx, i); err != nil {
+				if err := do(ctx, i); err != nil {
 					return err
 				}
 			}
 		})
 	}
-	if err := dialers.Wait(ctx); err != nil {
+	if err := group.Wait(ctx); err != nil {
 		return err
 	}
-	return dialers.Err()
+	return group.Err()
 }
 
-// open connects one stream and waits for its first event.
-func (s *streams) open(ctx context.Context, i int) error {
-	user := "bench-" + strconv.Itoa(i)
-	text, err := s.cfg.TokenFunc(user)
-	if err != nil {
-		return err
-	}
-	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/connectionsPerAddress))}
-	conn, err := (&net.Dialer{LocalAddr: from, Timeout: 20 * time.Second}).DialContext(ctx, "tcp", s.cfg.Addr)
-	if err != nil {
-		return fmt.Errorf("connecting stream %d: %w", i, err)
-	}
-	s.conns[i] = conn
-	if _, err := fmt.Fprintf(conn, "GET /api/v1/stream HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", s.cfg.Addr, text); err != nil {
-		return fmt.Errorf("asking for stream %d: %w", i, err)
-	}
-	in := bufio.NewReaderSize(conn, 2048)
-	line, err := in.ReadString('\n')
-	if err != nil || !strings.Contains(line, " 200 ") {
-		return fmt.Errorf("stream %d begins with %q: %w", i, line, errors.Join(err))
-	}
-	for !strings.HasPrefix(line, "event: ready") {
-		if line, err = in.ReadString('\n'); err != nil {
-			return fmt.Errorf("stream %d: %w", i, err)
-		}
-	}
-	s.readers.Go("stream", func(ctx context.Context) error { return s.read(ctx, i, in) })
-	return nil
-}
+// sampleOver bounds the latencies that are kept: of a broadcast one in so many.
+const sampleOver = 16
 
 // read counts what comes on one stream.
-func (s *streams) read(ctx context.Context, i int, in *bufio.Reader) error {
-	var id int64
+func (s *streams) read(ctx context.Context, one *stream) error {
 	var mine []time.Duration
 	defer func() {
 		s.mu.Lock()
 		s.latencies = append(s.latencies, mine...)
 		s.mu.Unlock()
 	}()
+	every := int64(1)
+	if s.cfg.Mode == Broadcast {
+		every = sampleOver
+	}
+	topic := s.cfg.topic()
 	for {
-		line, err := in.ReadSlice('\n')
+		cursor, data, err := one.next()
 		if err != nil {
 			if ctx.Err() != nil || s.closing.Load() {
 				return nil
 			}
-			return fmt.Errorf("reading stream %d: %w", i, err)
+			return fmt.Errorf("reading stream %d: %w", one.number, err)
+		}
+		at, ok := stamped(data)
+		if !ok {
+			continue
+		}
+		id, err := place(cursor, topic)
+		if err != nil {
+			return fmt.Errorf("reading stream %d: %w", one.number, err)
 		}
 		switch {
-		case bytes.HasPrefix(line, []byte("id: ")):
-			if id, err = strconv.ParseInt(string(bytes.TrimSpace(line[4:])), 10, 64); err != nil {
-				return fmt.Errorf("reading stream %d: %w", i, err)
-			}
-		case bytes.HasPrefix(line, []byte("data: ")):
-			stamp := bytes.Index(line, []byte(stampKey))
-			if stamp < 0 {
-				continue
-			}
-			digits, _, _ := strings.Cut(string(line[stamp+len(stampKey):]), `"`)
-			nano, err := strconv.ParseInt(digits, 10, 64)
-			if err != nil {
-				return fmt.Errorf("reading stream %d: %w", i, err)
-			}
-			switch {
-			case id <= s.last[i]:
-				s.doubled.Add(1)
-				continue
-			case id > s.last[i]+1:
-				s.disorder.Add(1)
-			}
-			s.last[i] = id
-			if s.counting.Load() {
-				s.arrived.Add(1)
-				mine = append(mine, time.Since(time.Unix(0, nano)))
+		case id <= one.last:
+			s.doubled.Add(1)
+			continue
+		case id > one.last+1:
+			s.disorder.Add(1)
+		}
+		one.last = id
+		if s.counting.Load() {
+			s.arrived.Add(1)
+			if id%every == 0 {
+				mine = append(mine, time.Since(at))
 			}
 		}
 	}
 }
 
-// load produces at the rate, and waits until everything has come.
+// load produces, and waits until everything has come.
 func (s *streams) load(ctx context.Context) (int64, error) {
-	if s.cfg.Producer == nil || s.cfg.Rate == 0 {
+	if s.cfg.Producer == nil || s.cfg.Mode == Idle {
 		return 0, lifecycle.Sleep(ctx, s.cfg.Duration)
 	}
-	ids := make([]int64, s.cfg.Connections)
-	filler := strings.Repeat("x", max(0, s.cfg.Payload-40))
 	var failed atomic.Int64
-	var sent int64
-	total := int64(float64(s.cfg.Rate) * s.cfg.Duration.Seconds())
-	began := time.Now()
-	for sent < total {
-		// What is due by now goes out together, as a busy consumer's batch does.
-		due := min(total, int64(time.Since(began).Seconds()*float64(s.cfg.Rate)))
-		for ; sent < due; sent++ {
-			i := rand.IntN(len(ids))
-			ids[i]++
-			user := "bench-" + strconv.Itoa(i)
-			value := fmt.Appendf(make([]byte, 0, s.cfg.Payload+40), `{"id":%d,%s%d","x":"%s"}`, ids[i], stampKey, time.Now().UnixNano(), filler)
-			s.cfg.Producer.ProduceAsync(ctx, kafka.Record{Topic: kafka.Deliveries, Key: []byte(user), Value: value, Headers: []kafka.Header{
-				{Key: "user", Value: []byte(user)}, {Key: "id", Value: strconv.AppendInt(nil, ids[i], 10)}, {Key: "kind", Value: []byte("message")}}}, func(_ kafka.Record, err error) {
-				if err != nil {
-					failed.Add(1)
-				}
-			})
+	sent, err := s.produce(ctx, func(_ kafka.Record, err error) {
+		if err != nil {
+			failed.Add(1)
 		}
-		if err := lifecycle.Sleep(ctx, time.Millisecond); err != nil {
-			return sent, err
-		}
+	})
+	if err != nil {
+		return sent, err
 	}
 	for deadline := time.Now().Add(settleTime); s.arrived.Load() < sent && time.Now().Before(deadline); {
 		if err := lifecycle.Sleep(ctx, time.Millisecond); err != nil {
@@ -277,18 +282,71 @@ func (s *streams) load(ctx context.Context) (int64, error) {
 	return sent, nil
 }
 
+// broadcastAhead is how many messages of a broadcast may be on their way: enough
+// to keep the gateway busy, and few enough that they do not only wait.
+const broadcastAhead = 16
+
+// produce returns how many deliveries its records come to.
+func (s *streams) produce(ctx context.Context, done func(kafka.Record, error)) (sent int64, err error) {
+	filler := strings.Repeat("x", max(0, s.cfg.Payload-40))
+	readers := int64(s.cfg.Connections - s.cfg.Silent)
+	began := time.Now()
+	if s.cfg.Mode == Unicast {
+		ids := make([]int64, s.cfg.Connections)
+		total := int64(float64(s.cfg.Rate) * s.cfg.Duration.Seconds())
+		for sent < total {
+			// What is due by now goes out together, as a busy consumer's batch does.
+			due := min(total, int64(time.Since(began).Seconds()*float64(s.cfg.Rate)))
+			for ; sent < due; sent++ {
+				i := rand.IntN(len(ids))
+				ids[i]++
+				s.cfg.Producer.ProduceAsync(ctx, deliveryRecord("user", benchUser(i), ids[i], filler), done)
+			}
+			if err := lifecycle.Sleep(ctx, time.Millisecond); err != nil {
+				return sent, err
+			}
+		}
+		return sent, nil
+	}
+	for id := int64(1); time.Since(began) < s.cfg.Duration; {
+		ready := id <= s.arrived.Load()/readers+broadcastAhead
+		if s.cfg.Mode == Slow {
+			ready = float64(id) <= time.Since(began).Seconds()*float64(s.cfg.Rate)
+		}
+		if !ready {
+			if err := lifecycle.Sleep(ctx, 200*time.Microsecond); err != nil {
+				return sent, err
+			}
+			continue
+		}
+		s.cfg.Producer.ProduceAsync(ctx, deliveryRecord("topic", benchTopic, id, filler), done)
+		id++
+		sent += readers
+	}
+	return sent, nil
+}
+
+// deliveryRecord is a delivery as the consumer produces it.
+func deliveryRecord(is, owner string, id int64, filler string) kafka.Record {
+	value := fmt.Appendf(make([]byte, 0, len(filler)+80), `{"id":%d,%s%d","x":"%s"}`, id, stampKey, time.Now().UnixNano(), filler)
+	return kafka.Record{Topic: kafka.Deliveries, Key: []byte(owner), Value: value, Headers: []kafka.Header{
+		{Key: is, Value: []byte(owner)}, {Key: "id", Value: strconv.AppendInt(nil, id, 10)}, {Key: "kind", Value: []byte(event.KindMessage)}}}
+}
+
 // close ends the readers, and the connections with them. It may be called again.
 func (s *streams) close(ctx context.Context) {
 	s.closing.Store(true)
-	for _, c := range s.conns {
-		if c != nil {
-			_ = c.SetDeadline(time.Now())
+	for _, one := range s.list {
+		if one != nil {
+			_ = one.conn.SetDeadline(time.Now())
 		}
 	}
-	_ = s.readers.Stop(context.WithoutCancel(ctx)) // their deadlines have passed
-	for _, c := range s.conns {
-		if c != nil {
-			_ = c.Close()
+	if err := s.readers.Stop(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, lifecycle.ErrStopped) {
+		return // what they have found is told by Err
+	}
+	for _, one := range s.list {
+		if one != nil {
+			_ = one.conn.Close()
 		}
 	}
 }

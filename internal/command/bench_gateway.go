@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
+	"crier/consumer"
 	"crier/internal/bench"
 	"crier/internal/event"
 	"crier/internal/kafka"
@@ -27,12 +30,13 @@ import (
 // benchGatewayCmd loads a gateway that is a process of its own, and the floor in
 // the same run, so that both see the same machine.
 type benchGatewayCmd struct {
-	Mode        string        `enum:"unicast,idle" default:"unicast" help:"unicast: deliveries to random users; idle: none, connections only."`
+	Mode        string        `enum:"unicast,broadcast,idle,storm,slow,resume" default:"unicast" help:"unicast: deliveries to random users; broadcast: a topic's messages to all, as fast as it goes; idle: none; storm: all come back after a restart, 10 missed each; slow: a topic's messages beside readers that never read; resume: a topic's subscribers come back, 1,000 missed each."`
 	Connections int           `default:"10000" help:"Streams, one a user. At most the open files that this system allows, less a few."`
-	Rate        int           `default:"20000" help:"Deliveries a second."`
-	Payload     int           `default:"128" help:"Bytes of a delivery."`
-	Transport   string        `enum:"sse" default:"sse" help:"sse."`
+	Rate        int           `default:"20000" help:"Deliveries a second (unicast), or messages (slow: 250 unless given)."`
+	Payload     int           `default:"128" help:"Bytes of a delivery (slow: 4096 unless given)."`
+	Transport   string        `enum:"sse,ws" default:"sse" help:"sse or ws."`
 	Duration    time.Duration `default:"10s" help:"How long the load lasts."`
+	Missed      int           `help:"What each reader missed; 0: 10 (storm), 1000 (resume)."`
 	NoFloor     bool          `help:"Leave out the floor."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 }
@@ -40,6 +44,7 @@ type benchGatewayCmd struct {
 // gatewayReport is what --json prints.
 type gatewayReport struct {
 	Floor      *bench.GatewayResult `json:"floor,omitempty"`
+	Alone      *bench.GatewayResult `json:"alone,omitempty"` // slow: without those that never read
 	Gateway    bench.GatewayResult  `json:"gateway"`
 	Lost       int64                `json:"lost"`
 	Doubled    int64                `json:"doubled"`
@@ -51,11 +56,22 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	if runtime.GOOS != "linux" {
 		return errors.New("bench gateway reads /proc, which is Linux's")
 	}
-	if c.Mode == "idle" {
-		c.Rate = 0
+	if c.Mode == bench.Slow {
+		if c.Rate == 20_000 {
+			c.Rate = 250
+		}
+		if c.Payload == 128 {
+			c.Payload = 4096
+		}
+		if c.Connections == 10_000 {
+			c.Connections = 100
+		}
+	}
+	if c.Mode == bench.Resume && c.Connections == 10_000 {
+		c.Connections = 1000
 	}
 	var report gatewayReport
-	if !c.NoFloor && c.Rate > 0 {
+	if !c.NoFloor && (c.Mode == bench.Unicast || c.Mode == bench.Broadcast) {
 		floor, err := c.floor(e)
 		if err != nil {
 			return fmt.Errorf("the floor: %w", err)
@@ -63,7 +79,17 @@ func (c *benchGatewayCmd) Run(e *env) error {
 		report.Floor = &floor
 	}
 	var err error
-	if report.Gateway, err = c.gateway(e); err != nil {
+	if c.Mode == bench.Slow {
+		var alone bench.GatewayResult
+		if alone, err = c.gateway(e, c.Connections*9/10, 0); err != nil {
+			return err
+		}
+		report.Alone = &alone
+		report.Gateway, err = c.gateway(e, c.Connections, c.Connections/10)
+	} else {
+		report.Gateway, err = c.gateway(e, c.Connections, 0)
+	}
+	if err != nil {
 		return err
 	}
 	report.Lost, report.Doubled, report.Disordered = report.Gateway.Lost, report.Gateway.Doubled, report.Gateway.Disordered
@@ -75,18 +101,30 @@ func (c *benchGatewayCmd) Run(e *env) error {
 		e.printf("%s\n", b)
 		return nil
 	}
-	e.printf("%-8s %11s %9s %10s %9s %8s %8s %10s %13s %6s %8s %11s\n", "", "CPU s/M", "CPU %", "RSS MB", "rate/s", "p50 ms", "p99 ms", "connects/s", "ms/1000 conn.", "lost", "doubled", "disordered")
-	row := func(name string, r bench.GatewayResult) {
-		e.printf("%-8s %11.1f %9.1f %10.1f %9.0f %8.2f %8.2f %10.0f %13.0f %6d %8d %11d\n", name, r.CPU, 100*r.CPUShare, r.RSS, r.Rate, r.P50, r.P99, r.ConnectRate, r.ConnectCPU, r.Lost, r.Doubled, r.Disordered)
-	}
-	if report.Floor != nil {
-		row("floor", *report.Floor)
-	}
-	row("gateway", report.Gateway)
-	if f := report.Floor; f != nil && f.CPU > 0 {
-		e.printf("gateway : floor, CPU %.2f\n", report.Gateway.CPU/f.CPU)
-	}
+	c.table(e, &report)
 	return nil
+}
+
+func (c *benchGatewayCmd) table(e *env, report *gatewayReport) {
+	e.printf("%-8s %11s %9s %10s %9s %8s %8s %10s %13s %6s %8s %11s\n", "", "CPU s/M", "CPU %", "RSS MB", "rate/s", "p50 ms", "p99 ms", "connects/s", "ms/1000 conn.", "lost", "doubled", "disordered")
+	row := func(name string, r *bench.GatewayResult) {
+		if r != nil {
+			e.printf("%-8s %11.1f %9.1f %10.1f %9.0f %8.2f %8.2f %10.0f %13.0f %6d %8d %11d\n", name, r.CPU, 100*r.CPUShare, r.RSS, r.Rate, r.P50, r.P99, r.ConnectRate, r.ConnectCPU, r.Lost, r.Doubled, r.Disordered)
+		}
+	}
+	row("floor", report.Floor)
+	row("alone", report.Alone)
+	row("gateway", &report.Gateway)
+	g := &report.Gateway
+	if f := report.Floor; f != nil && f.CPU > 0 {
+		e.printf("gateway : floor, CPU %.2f, rate %.2f\n", g.CPU/f.CPU, g.Rate/f.Rate)
+	}
+	if a := report.Alone; a != nil && a.P99 > 0 {
+		e.printf("beside : alone, p99 %.2f\n", g.P99/a.P99)
+	}
+	if g.CaughtUp > 0 {
+		e.printf("all caught up after %.2f s, %.2f CPU s\n", g.CaughtUp, g.CPUSeconds)
+	}
 }
 
 // child is this program again, as another process.
@@ -145,7 +183,7 @@ func (c *benchGatewayCmd) floor(e *env) (bench.GatewayResult, error) {
 		return bench.GatewayResult{}, err
 	}
 	p, err := e.child([]string{"bench", "floor", "--addr", addr, "--connections", strconv.Itoa(c.Connections), "--rate", strconv.Itoa(c.Rate),
-		"--payload", strconv.Itoa(c.Payload), "--duration", c.Duration.String()})
+		"--payload", strconv.Itoa(c.Payload), "--duration", c.Duration.String(), "--mode", c.Mode, "--transport", c.Transport})
 	if err != nil {
 		return bench.GatewayResult{}, err
 	}
@@ -153,8 +191,8 @@ func (c *benchGatewayCmd) floor(e *env) (bench.GatewayResult, error) {
 	if err := awaitListener(e.ctx, addr, p); err != nil {
 		return bench.GatewayResult{}, err
 	}
-	return bench.RunGateway(e.ctx, bench.GatewayConfig{Addr: addr, PID: p.cmd.Process.Pid, Connections: c.Connections, Rate: c.Rate, Duration: c.Duration + time.Second, Payload: c.Payload,
-		TokenFunc: func(string) (string, error) { return "none", nil }})
+	return bench.RunGateway(e.ctx, bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: addr, PID: p.cmd.Process.Pid, Connections: c.Connections, Rate: c.Rate,
+		Duration: c.Duration + time.Second, Payload: c.Payload, TokenFunc: func(string) (string, error) { return "none", nil }})
 }
 
 // awaitListener waits until the child's process listens; the floor takes
@@ -188,42 +226,94 @@ func awaitListener(ctx context.Context, addr string, p *child) error {
 }
 
 // gateway runs a gateway on an embedded broker and Postgres of this process.
-func (c *benchGatewayCmd) gateway(e *env) (bench.GatewayResult, error) {
+func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.GatewayResult, error) {
 	var none bench.GatewayResult
 	g, err := e.ground()
 	if err != nil {
 		return none, err
 	}
 	defer func() { _ = g.stop() }() // its folder goes away with it
-	facts := g.facts
 	addr, err := freeAddr(e.ctx)
 	if err != nil {
 		return none, err
 	}
 	secret := rand.Text() + rand.Text()
-	p, err := e.child([]string{"gateway"}, "CRIER_HTTP_ADDR="+addr, "CRIER_ADMIN_ADDR=127.0.0.1:0", "CRIER_KAFKA_BROKERS="+facts.Kafka, "CRIER_DATABASE_URL="+facts.Postgres,
-		"CRIER_JWT_SECRET="+secret, "CRIER_USERS=external", "CRIER_API_KEY=bench")
-	if err != nil {
-		return none, err
+	env := []string{"CRIER_HTTP_ADDR=" + addr, "CRIER_ADMIN_ADDR=127.0.0.1:0", "CRIER_KAFKA_BROKERS=" + g.facts.Kafka, "CRIER_DATABASE_URL=" + g.facts.Postgres,
+		"CRIER_JWT_SECRET=" + secret, "CRIER_USERS=external", "CRIER_API_KEY=bench"}
+	start := func() (*child, error) {
+		p, err := e.child([]string{"gateway"}, env...)
+		if err == nil {
+			err = awaitListener(e.ctx, addr, p)
+		}
+		return p, err
 	}
-	defer p.stop()
-	if err := awaitListener(e.ctx, addr, p); err != nil {
+	p, err := start()
+	if p != nil {
+		defer func() { p.stop() }()
+	}
+	if err != nil {
 		return none, err
 	}
 	tokens, err := token.New(e.ctx, token.Config{Secret: secret})
 	if err != nil {
 		return none, err
 	}
-	producer, err := kafka.Open(kafka.Config{Brokers: []string{facts.Kafka}})
+	producer, err := kafka.Open(kafka.Config{Brokers: []string{g.facts.Kafka}})
 	if err != nil {
 		return none, err
 	}
 	defer producer.Close()
 	now := time.Now()
-	return bench.RunGateway(e.ctx, bench.GatewayConfig{Addr: addr, PID: p.cmd.Process.Pid, Connections: c.Connections, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Producer: producer,
-		TokenFunc: func(user string) (string, error) {
+	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
+		Payload: c.Payload, Producer: producer, TokenFunc: func(user string) (string, error) {
 			return tokens.Mint(token.Identity{UserID: event.UserID(user), Expires: now.Add(time.Hour)}, now)
+		}}
+	if c.Mode != bench.Storm && c.Mode != bench.Resume {
+		return bench.RunGateway(e.ctx, cfg)
+	}
+	missed := c.Missed
+	if missed == 0 {
+		missed = map[string]int{bench.Storm: 10, bench.Resume: 1000}[c.Mode]
+	}
+	return bench.RunReturn(e.ctx, bench.ReturnConfig{GatewayConfig: cfg, Missed: missed,
+		StoreFunc: func(ctx context.Context, recs []kafka.Record) error { return e.store(ctx, producer, recs, env) },
+		RestartFunc: func() (int, error) {
+			p.stop()
+			if p, err = start(); err != nil {
+				return 0, err
+			}
+			return p.cmd.Process.Pid, nil
 		}})
+}
+
+// store produces records, and runs a consumer until it has stored them all.
+func (e *env) store(ctx context.Context, k *kafka.Client, recs []kafka.Record, env []string) error {
+	for chunk := range slices.Chunk(recs, 5000) {
+		if err := k.Produce(ctx, chunk...); err != nil {
+			return err
+		}
+	}
+	p, err := e.child([]string{"consumer"}, env...)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	for {
+		_, ends, err := k.Bounds(ctx, kafka.Notifications)
+		if err != nil {
+			return err
+		}
+		at, err := k.Committed(ctx, consumer.Group, kafka.Notifications)
+		if err != nil {
+			return err
+		}
+		if maps.Equal(ends, at) {
+			return nil
+		}
+		if err := lifecycle.Sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // floorCmd is the other process of bench gateway.
@@ -233,6 +323,8 @@ type floorCmd struct {
 	Rate        int           `required:"" help:"Deliveries a second."`
 	Payload     int           `required:"" help:"Bytes of a delivery."`
 	Duration    time.Duration `required:"" help:"How long."`
+	Mode        string        `default:"unicast" help:"unicast or broadcast."`
+	Transport   string        `default:"sse" help:"sse or ws."`
 }
 
 // Run is called by the parser.
@@ -242,5 +334,5 @@ func (c *floorCmd) Run(e *env) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	defer l.Close()
-	return bench.Floor(e.ctx, l, c.Connections, c.Rate, c.Payload, c.Duration)
+	return bench.Floor(e.ctx, l, bench.FloorConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Connections: c.Connections, Rate: c.Rate, Payload: c.Payload, Duration: c.Duration})
 }

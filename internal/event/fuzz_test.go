@@ -109,3 +109,31 @@ func FuzzParseIncoming(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is asked of a room is refused with fields and rules, or can be
+// written back and read as the same.
+func FuzzParseRoomRequest(f *testing.F) {
+	for _, s := range []string{`{}`, `{"type":"join","room":"den","user_id":"1","connection":"5b1f4a52-5f2f-4d3e-9d3b-3a1f0f5c8f10","gateway":"5b1f4a52-5f2f-4d3e-9d3b-3a1f0f5c8f10"}`,
+		`{"type":"message","room":"den","user_id":7,"username":"bob","body":" hi "}`, `{"type":"custom","room":"den","user_id":"7","command":"stock","payload":"x"}`,
+		`{"type":"edit","room":"a-b_c","user_id":"7","message_id":3,"body":"x"}`, `{"type":"close","room":"den"}`, `{"type":"message","room":"den","user_id":"room:x","body":"\u0000"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseRoomRequest(b)
+		if err != nil {
+			var inv Invalid
+			if !errors.As(err, &inv) || len(inv) == 0 {
+				t.Fatalf("%q: %v is no Invalid", b, err)
+			}
+			return
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseRoomRequest(text)
+		if err != nil || again != r {
+			t.Fatalf("%q: %+v, read back %+v, %v", b, r, again, err)
+		}
+	})
+}

@@ -141,7 +141,7 @@ type Directed struct {
 	Room     string        `json:"room"`
 	Place    int64         `json:"place"` // of the room: what comes to the connection begins behind it
 	At       time.Time     `json:"at"`
-	Users    []RoomUser    `json:"users,omitempty"`    // welcome: who is there, by name
+	Users    []RoomUser    `json:"users,omitempty"`    // welcome: who is there, by name; MaxPresent at most
 	Messages []RoomMessage `json:"messages,omitempty"` // welcome: the newest first
 	Code     string        `json:"code,omitempty"`     // refused
 }
@@ -177,5 +177,9 @@ func RoomMessageOf(s *Stored) RoomMessage {
 	return RoomMessage{ID: s.ID, EventID: s.EventID, UserID: UserID(s.Author), Username: said.Username, Body: s.Body, CreatedAt: s.CreatedAt, EditedAt: said.EditedAt}
 }
 
-// MaxHistory is how many messages somebody who joins is shown.
-const MaxHistory = 50
+// What somebody who joins is shown at most: a record of `deliveries` has to hold
+// it.
+const (
+	MaxHistory = 50   // messages
+	MaxPresent = 1000 // people who are there; the newcomer is among them
+)

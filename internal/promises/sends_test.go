@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -119,6 +122,21 @@ func TestSendToTopic(t *testing.T) {
 		mustSend(t, p.Service(), map[string]any{"topic": "news", "title": fmt.Sprint(i)})
 	}
 	again := openStream(t, ann, client.StreamOptions{Topics: []string{"news"}, Since: cursor})
+	// A cursor that somebody has put into the address as it is.
+	raw, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ann.Base+"/api/v1/stream?since="+cursor+"&topics=news", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Header.Set("Authorization", "Bearer "+ann.Token)
+	resp, err := http.DefaultClient.Do(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	head := make([]byte, 400)
+	if n, err := io.ReadAtLeast(resp.Body, head, 300); err != nil || !strings.Contains(string(head[:n]), "id: "+cursor+"\n") {
+		t.Errorf("since=%s: %v %s", cursor, err, head[:n])
+	}
 	all := openStream(t, bob, client.StreamOptions{Topics: []string{"news"}, Since: "0"})
 	criertest.Eventually(t, 20*time.Second, "what was missed", func() bool { return len(again.of("message")) == 3 && len(all.of("message")) == 4 })
 	if got := again.ids(t, "message"); !slices.Equal(got, []int64{2, 3, 4}) || len(again.of("notification")) != 0 {

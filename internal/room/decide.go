@@ -112,7 +112,7 @@ func Decide(ctx context.Context, tx pgx.Tx, requests []*event.RoomRequest) (*Dec
 
 func (d *Decisions) join(i int, r *event.RoomRequest, c *crowd, alive map[string]bool) Decision {
 	if m, ok := c.members[r.Connection]; ok {
-		return Decision{Verdict: Nothing, Welcomes: true, At: m.place, Users: c.users()}
+		return Decision{Verdict: Nothing, Welcomes: true, At: m.place, Users: c.users(r.UserID)}
 	}
 	if !alive[r.Gateway] {
 		return Decision{Verdict: Ignore}
@@ -124,7 +124,7 @@ func (d *Decisions) join(i int, r *event.RoomRequest, c *crowd, alive map[string
 	m := member{Connection: Connection{r.Connection, r.Gateway}, user: event.RoomUser{UserID: r.UserID, Username: r.Username}}
 	c.members[r.Connection] = m
 	d.joined, d.joins, d.joining = append(d.joined, m), append(d.joins, i), append(d.joining, r.Room)
-	out.Users = c.users()
+	out.Users = c.users(r.UserID)
 	return out
 }
 
@@ -162,10 +162,15 @@ func (c *crowd) has(user event.UserID) bool {
 	return false
 }
 
-func (c *crowd) users() []event.RoomUser {
+// users are the people of the crowd by name, the newcomer among them; of too
+// many, some.
+func (c *crowd) users(newcomer event.UserID) []event.RoomUser {
 	seen := make(map[event.UserID]bool, len(c.members))
 	var out []event.RoomUser
 	for _, m := range c.members {
+		if len(out) >= event.MaxPresent-1 && m.user.UserID != newcomer {
+			continue
+		}
 		if !seen[m.user.UserID] {
 			seen[m.user.UserID] = true
 			out = append(out, m.user)
