@@ -102,7 +102,7 @@ func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*a
 			start = starts[n]
 		}
 		ours[n] = start
-		p := &assigned{Partition: match.NewPartition(start), committed: start, saved: states, candles: candle.NewMaker(m.topicID)}
+		p := &assigned{Partition: match.NewPartition(start), committed: start, offset: committed, saved: states, candles: candle.NewMaker(m.topicID)}
 		p.emit = func(f match.Match) { m.found = append(m.found, found{n, f}); m.metrics.proposed.Inc() }
 		fresh[n] = p
 	}

@@ -58,7 +58,8 @@ type matcher struct {
 // assigned is one partition's index, and how far it is saved and committed.
 type assigned struct {
 	*match.Partition
-	committed int64
+	committed int64 // progress that is saved
+	offset    int64 // what Kafka has of it
 	emit      func(match.Match)
 	candles   *maker.Maker
 	saved     []alert.Standing // while it is loaded
@@ -258,7 +259,6 @@ func (m *matcher) commit(ctx context.Context) error {
 	for n, p := range m.partitions {
 		alerts += p.Len()
 		symbols += p.Symbols()
-		before := p.committed
 		if err := m.save(work, n, p); err != nil {
 			if errors.Is(err, alert.ErrNotOwner) {
 				m.log.Warn("a partition has gone to another matcher", "partition", n)
@@ -267,7 +267,7 @@ func (m *matcher) commit(ctx context.Context) error {
 			}
 			return err
 		}
-		if p.committed > before {
+		if p.committed > p.offset {
 			next[n] = p.committed
 		}
 	}
@@ -280,6 +280,9 @@ func (m *matcher) commit(ctx context.Context) error {
 	m.fail("matcher.before-commit")
 	if err := m.group.CommitOffsets(work, kafka.Ticks, next); err != nil {
 		return err
+	}
+	for n, at := range next {
+		m.partitions[n].offset = at
 	}
 	m.fail("matcher.after-commit")
 	return nil

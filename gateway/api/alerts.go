@@ -165,6 +165,19 @@ func (a *API) Firings(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.alert(w, alert.Alert{}, err)
 	}
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].NotificationID
+	}
+	fates, err := a.Inbox.DeliveriesOf(r.Context(), Who(r).UserID, ids)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if f := fates[list[i].NotificationID]; len(f) > 0 {
+			list[i].Deliveries = f
+		}
+	}
 	page := Page{Count: count, Results: notNil(list)}
 	if more {
 		page.Next = next(r, more, int64(list[len(list)-1].Firing))

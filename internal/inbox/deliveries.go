@@ -93,6 +93,28 @@ func (s *Store) Deliveries(ctx context.Context, user event.UserID, id int64) ([]
 	return list, nil
 }
 
+// DeliveriesOf lists what was delivered where of several notifications of a user,
+// by their ids; of some there may be nothing.
+func (s *Store) DeliveriesOf(ctx context.Context, user event.UserID, ids []int64) (map[int64][]Delivery, error) {
+	// The primary key.
+	rows, err := s.db.Query(ctx, `
+		select notification_id, channel, address, state, attempts, error, created_at, updated_at from deliveries
+		where user_id = $1 and notification_id = any($2::bigint[]) order by notification_id, channel, address`, string(user), ids)
+	if err != nil {
+		return nil, fmt.Errorf("listing deliveries: %w", err)
+	}
+	out := make(map[int64][]Delivery)
+	var d Delivery
+	_, err = pgx.ForEachRow(rows, []any{&d.NotificationID, &d.Channel, &d.Address, &d.State, &d.Attempts, &d.Error, &d.CreatedAt, &d.UpdatedAt}, func() error {
+		out[d.NotificationID] = append(out[d.NotificationID], d)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing deliveries: %w", err)
+	}
+	return out, nil
+}
+
 // SetUnsubscribed notes that an address's owner wants no more mail, or wants it
 // again. Doing it twice changes nothing.
 func (s *Store) SetUnsubscribed(ctx context.Context, address string, unsubscribed bool, now time.Time) error {
