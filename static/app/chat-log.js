@@ -52,6 +52,8 @@ export function showConversation(root, room) {
 
   function paint() {
     if (signal.aborted || chat.room !== name) return;
+    // The event that tells of a scroll comes later than the scroll.
+    if (placed) atEnd = distance() < AT_END_PX;
     const anchor = atEnd ? null : firstVisible();
     const said = items();
     reconcile(list, said, ({ key }) => key, (item) => (item.words === undefined ? createLine(item, { mention: writing.mention }) : h('li', { class: `break ${item.kind}`, 'data-testid': `chat-${item.kind}` }, h('span'))), (node, item) => {
@@ -75,6 +77,7 @@ export function showConversation(root, room) {
     }
     paintPill();
     read();
+    if (placed && log.scrollTop < AHEAD_PX) older(); // also where all there is does not fill the screen
   }
 
   /** What is said, with days, the line before what is new, and one's own that is on its way. */

@@ -49,12 +49,7 @@ class Chat {
     try {
       const [page, present] = await Promise.all([api('GET', `/rooms/${this.room}/messages?limit=${PAGE}`), api('GET', `/rooms/${this.room}/members`)]);
       if (turn !== this.#turn) return;
-      const known = this.lines.filter(({ kind }) => kind !== 'message');
-      this.lines = page.results.reverse().map(lineOf);
-      this.lines.forEach(settle);
-      // Who came and went is in no history: what was seen of it stays.
-      for (const line of known) if (line.id > (this.lines[0]?.id ?? 0) || !page.next) this.#insert(line);
-      this.next = page.next;
+      this.#merge(page);
       this.#present(present.results);
       const early = this.#early;
       this.#early = null;
@@ -68,11 +63,23 @@ class Chat {
     }
   }
 
+  /** The newest page of history takes the place of what it overlaps; without a gap what is older stays. */
+  #merge(page) {
+    const known = this.lines;
+    this.lines = page.results.reverse().map(lineOf);
+    this.lines.forEach(settle);
+    const from = page.next ? this.lines[0].id : 0;
+    const meets = known.some(({ kind, id }) => kind === 'message' && id >= from);
+    // Who came and went is in no history: what was seen of it stays.
+    for (const line of known) if (line.id < from ? meets : line.kind !== 'message') this.#insert(line);
+    if (!meets || !page.next) this.next = page.next;
+  }
+
   async older() {
-    if (!this.next) return;
-    const turn = this.#turn;
-    const page = await api('GET', this.next);
-    if (turn !== this.#turn) return;
+    const { room, next } = this;
+    if (!next) return;
+    const page = await api('GET', next);
+    if (room !== this.room || next !== this.next) return;
     for (const message of page.results) this.#insert(lineOf(message));
     this.next = page.next;
     emit('chat');

@@ -4,9 +4,9 @@ import { api } from './api.js';
 import { h } from './dom.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { whileBusy } from './form.js';
+import { exactText } from './format.js';
 import { go } from './router.js';
 import { signedOut } from './session.js';
-import { timeTag } from './time.js';
 import { announce, sayFailed } from './toast.js';
 
 export function sessionList(signal) {
@@ -42,7 +42,7 @@ function row(session, reload) {
   return h('li', { 'data-testid': 'session', 'data-current': String(session.current) },
     h('span', { title: session.user_agent }, device(session.user_agent)),
     session.current ? h('span', { class: 'tag live' }, 'this one') : end,
-    h('span', { class: 'hint' }, 'since ', timeTag(session.created_at)));
+    h('span', { class: 'hint', title: exactText(session.created_at) }, `since ${exactText(session.created_at).slice(0, 16)}`));
 }
 
 /** A second press does it: one's own session ends, too. */
