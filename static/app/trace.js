@@ -10,6 +10,8 @@ import { sayFailed } from './toast.js';
 
 // After this the trace says that it is still waiting, and why.
 const PATIENCE_MS = 5_000;
+// A browser's timer that is set for longer fires at once.
+const TIMER_MAX_MS = 2 ** 31 - 1;
 // A guest's own stream opens together with the account; the trace is of no use
 // before it stands.
 const LIVE_WITHIN_MS = 2_000;
@@ -92,7 +94,7 @@ function follow(list, eventId, begun) {
   const patience = setTimeout(() => {
     const live = get('connection').name === 'live';
     waiting.note(live ? 'the consumer has not stored it yet' : 'this page is not connected; it comes with the reconnect');
-  }, PATIENCE_MS + Math.max(0, begun - Date.now()));
+  }, Math.min(TIMER_MAX_MS, PATIENCE_MS + Math.max(0, begun - Date.now())));
   on('notification', arrive, ended.signal);
   arrive();
 }
