@@ -49,6 +49,7 @@ func TestResetOnThePage(t *testing.T) {
 	page.write(sel("reset-name"), "ann@example.org")
 	page.click(sel("reset-ask"))
 	page.until("a mail is on its way", `document.querySelector('[data-testid=reset-asked]')`)
+	page.until("the mail catcher is named", `document.querySelector('[data-testid=mail-link]')?.href === "`+p.Facts().Mail+`/"`)
 	page.shotIn("reset-asked")
 	var link string
 	criertest.Eventually(t, patience, "the mail", func() bool {

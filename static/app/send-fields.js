@@ -40,7 +40,7 @@ export function sendFields(changed) {
   const topicField = field('Topic', topic, 'Letters a to z, digits, dots, - and _.');
   const keyField = field('Service key', key);
   const mailField = h('label', { class: 'check', for: 'send-mail' }, mail, 'By email, too');
-  const when = h('details', { class: 'more-fields' }, h('summary', {}, 'Later, until, instead of'),
+  const when = h('details', { class: 'more-fields' }, h('summary', {}, 'Deliver at, expires, collapse key'),
     field('Deliver at', deliver, 'It gets its place in the inbox then, and not before. Until then it can be cancelled.'),
     field('Expires', expires, 'It leaves the inbox then; if it is over before it is stored, it does not come at all.'),
     field('Collapse key', collapse, 'It takes the place of the unread one with the same key.'));

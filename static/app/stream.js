@@ -14,6 +14,7 @@ const ARRIVALS_KEPT = 100;
 // The stream that opens follows the rooms, too, so it waits for their names;
 // not for long, since it can learn them later.
 const ROOMS_WITHIN_MS = 1_500;
+const ASKED_AT = 2; // lost so many times in a row, the page asks whether the session still is
 
 // A stream follows a hundred durable topics; the open room may be one more.
 const ROOMS_FOLLOWED = 99;
@@ -67,6 +68,9 @@ export async function startStream() {
   listen('state', (state) => {
     broken ||= state.name === 'waiting' || state.name === 'closed';
     set('connection', state);
+    // A refusal looks like any lost connection to a page; whose session ended
+    // while it was away finds out here.
+    if (state.name === 'waiting' && state.attempt === ASKED_AT && get('user')) loadProfile().catch(() => {});
   });
   listen('ready', ({ data }) => ready(data));
   listen('notification', ({ data, at }) => arrived(data, at));
@@ -79,6 +83,8 @@ export async function startStream() {
     setCounts(data);
     if (news) emit('counts-heard', data);
   });
+  // The next connection would be refused: it asks for more than a stranger gets.
+  listen('bye', ({ data }) => { if (get('user') && data?.reason !== 'draining') loadProfile().catch(() => {}); });
   listen('resumed', ({ data }) => {
     // Going into another room opens the stream anew over SSE: nobody missed it.
     if (broken || data.replayed > 0) set('catchUp', { missed: Number(data.replayed) || 0, reason: data.reason, at: Date.now() });
