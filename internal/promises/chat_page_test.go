@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"crier/internal/criertest"
+	"crier/internal/event"
 )
 
 // say writes into the open room and presses Enter.
@@ -24,15 +25,15 @@ func (t *tab) press(selector, key string) {
 	eval[bool](t, fmt.Sprintf(`document.querySelector(%q).dispatchEvent(new KeyboardEvent('keydown', {key: %q, bubbles: true, cancelable: true})) || true`, selector, key))
 }
 
-// line is an expression: the line of the open room whose words are these.
-func line(text string) string {
+// chatLine is an expression: the line of the open room whose words are these.
+func chatLine(text string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll('[data-testid=chat-line]')].find((l) => (l.querySelector('.words code') ?? l.querySelector('.words'))?.textContent === %q)`, text)
 }
 
 // untilSaid waits until a line is there and stored.
 func (t *tab) untilSaid(text string) {
 	t.tb.Helper()
-	t.until(text+" is said", line(text)+`?.dataset.state === 'sent'`)
+	t.until(text+" is said", chatLine(text)+`?.dataset.state === 'sent'`)
 }
 
 // enter opens a room and waits until the person is seen in it.
@@ -64,7 +65,7 @@ func TestChatOnThePage(t *testing.T) {
 	// The echo is there before any answer can be.
 	eval[bool](ann, `(() => { const fetched = window.fetch; window.held = []; window.release = () => { window.fetch = fetched; held.forEach((go) => go()); return true; }; window.fetch = (...a) => String(a[0]).endsWith('/messages') && a[1]?.method === 'POST' ? new Promise((go) => held.push(() => go(fetched(...a)))) : fetched(...a); return true; })()`)
 	ann.say("hello @bob")
-	ann.until("it is pending", line("hello @bob")+`?.dataset.state === 'pending'`)
+	ann.until("it is pending", chatLine("hello @bob")+`?.dataset.state === 'pending'`)
 	eval[bool](ann, `release()`)
 	ann.untilSaid("hello @bob")
 	bob.untilSaid("hello @bob")
@@ -89,16 +90,17 @@ func TestChatOnThePage(t *testing.T) {
 	ann.fill(sel("chat-editor"), "no typo")
 	ann.press(sel("chat-editor"), "Enter")
 	for _, page := range []*tab{ann, bob} {
-		page.until("it is changed, and says so", line("no typo")+`?.textContent.includes('edited')`)
+		page.until("it is changed, and says so", chatLine("no typo")+`?.textContent.includes('edited')`)
 	}
 	for range 2 {
-		eval[bool](ann, `(`+line("no typo")+`.querySelector('[data-testid=chat-delete]').click(), true)`)
+		eval[bool](ann, `(`+chatLine("no typo")+`.querySelector('[data-testid=chat-delete]').click(), true)`)
 	}
-	bob.until("it is deleted", `!(`+line("no typo")+`) && document.querySelector('[data-testid=chat-line][data-state=deleted]')`)
-	if eval[bool](bob, line("hello @bob")+`.querySelector('[data-testid=chat-edit]') !== null`) {
+	bob.until("it is deleted", `!(`+chatLine("no typo")+`) && document.querySelector('[data-testid=chat-line][data-state=deleted]')`)
+	if eval[bool](bob, chatLine("hello @bob")+`.querySelector('[data-testid=chat-edit]') !== null`) {
 		t.Error("bob may edit what ann said")
 	}
 
+	bob.shotIn("chat")
 	bob.enter("family", "bob")
 	ann.until("bob's going", `[...document.querySelectorAll('.line.parted')].some((l) => l.textContent.includes('bob') && l.textContent.includes('left'))`)
 	ann.say("are you there?")
@@ -166,7 +168,8 @@ func TestChatThroughKillOnThePage(t *testing.T) {
 	page.serverGoes()
 	p.Kill()
 	page.say("while it was away")
-	page.until("it failed", line("while it was away")+`?.dataset.state === 'failed'`)
+	page.until("it failed", chatLine("while it was away")+`?.dataset.state === 'failed'`)
+	page.shotIn("chat-failed")
 	p.Start()
 	mustDo(t, bob.Client, "POST", "/rooms/friends/messages", map[string]any{"body": "said by bob"}, nil)
 	page.untilLive("sse")
@@ -183,6 +186,37 @@ func TestChatThroughKillOnThePage(t *testing.T) {
 	page.untilSaid("afterwards")
 	if got := eval[string](page, `[...document.querySelectorAll('[data-testid=chat-line] .words')].map((w) => w.textContent).join('|')`); got != want {
 		t.Errorf("after a reload the page shows %s", got)
+	}
+}
+
+// Whoever got no answer says it again with the same event_id: it is said once,
+// and mentions once; other words under the same id are not said at all.
+func TestSaidAgain(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUp("ann"), p.SignUp("bob")
+	id := event.NewID()
+	for _, body := range []string{"hello @bob", "hello @bob", "something else"} {
+		mustDo(t, ann.Client, "POST", "/rooms/friends/messages", map[string]any{"body": body, "event_id": id}, nil)
+	}
+	mustDo(t, bob.Client, "POST", "/rooms/friends/messages", map[string]any{"body": "hello @bob", "event_id": id}, nil) // another person's id is another
+	mustDo(t, ann.Client, "POST", "/rooms/friends/messages", map[string]any{"body": "the end @bob"}, nil)
+	var inbox struct{ Results []struct{ Body string } }
+	criertest.Eventually(t, patience, "the last mention", func() bool {
+		mustDo(t, bob.Client, "GET", "/notifications", nil, &inbox)
+		return len(inbox.Results) > 0 && inbox.Results[0].Body == "the end @bob"
+	})
+	if len(inbox.Results) != 2 {
+		t.Errorf("bob was told %+v", inbox)
+	}
+	var said struct{ Results []event.RoomMessage }
+	mustDo(t, ann.Client, "GET", "/rooms/friends/messages", nil, &said)
+	var got []string
+	for _, m := range said.Results {
+		got = append(got, m.Username+": "+m.Body)
+	}
+	if want := "ann: the end @bob|bob: hello @bob|ann: hello @bob"; strings.Join(got, "|") != want {
+		t.Errorf("said %q, want %s", got, want)
 	}
 }
 

@@ -8,6 +8,8 @@ import { h, icon, setText } from './dom.js';
 
 const COUNTED_FROM = 400; // characters from which on it is said how many are left
 
+const touch = matchMedia('(hover: none)');
+
 const drafts = new Map(); // room -> text
 
 export function composer(room, { editLast, said }) {
@@ -24,7 +26,7 @@ export function composer(room, { editLast, said }) {
     const rest = MAX_BODY - field.value.length;
     setText(left, rest <= MAX_BODY - COUNTED_FROM ? `${rest} left` : '');
     const command = /^\/([A-Za-z][\w-]*)(=?)/.exec(field.value);
-    setText(hint, !command ? 'Enter sends · Shift+Enter new line · ↑ edits your last · /stock=aapl.us asks the bot'
+    setText(hint, !command ? `${touch.matches ? '' : 'Enter sends · Shift+Enter new line · ↑ edits your last · '}/stock=aapl.us asks the bot`
       : command[2] ? `Sent as the command ${command[1]}: everybody sees it, and no history keeps it`
         : 'A command is written /name=value; this is sent as text');
     node.classList.toggle('command-mode', Boolean(command?.[2]));

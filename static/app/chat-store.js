@@ -16,7 +16,7 @@ const SLOW_MS = 5_000;
 // More comings and goings than this in the time of one request are put right by the next.
 const MOVES_KEPT = 200;
 
-/** What is said and not heard back, of all rooms: a person may go elsewhere meanwhile. */
+/** What is said and not heard back, of all rooms. */
 const outbox = [];
 
 class Chat {
@@ -27,6 +27,7 @@ class Chat {
   phase = 'loading'; // loading, ready, failed, closed
   error = null;
   #turn = 0;
+  #sending = Promise.resolve();
   #early = null; // events that came while the history was on its way
   #moved = []; // {user, name} of who came (went: no name), as long as it may be news to an answer
 
@@ -108,8 +109,7 @@ class Chat {
 
   #noteMove(event) {
     const move = { user: event.user_id, name: event.kind === 'joined' ? event.payload?.username : undefined };
-    this.#moved.push(move);
-    if (this.#moved.length > MOVES_KEPT) this.#moved.shift();
+    if (this.#moved.push(move) > MOVES_KEPT) this.#moved.shift();
     this.#move(move.user, move.name);
   }
 
@@ -161,10 +161,16 @@ class Chat {
     this.send(echo);
   }
 
-  async send(echo) {
+  /** One after the other: two requests at once may be answered in either order, and so would be said. */
+  send(echo) {
     echo.state = 'pending';
     echo.problem = '';
     emit('chat');
+    this.#sending = this.#sending.then(() => this.#post(echo));
+  }
+
+  async #post(echo) {
+    if (!outbox.includes(echo)) return; // discarded, or another person's by now
     try {
       const content = echo.kind === 'custom' ? { command: echo.command, payload: echo.payload } : { body: echo.body };
       await api('POST', `/rooms/${echo.room}/messages`, { ...content, event_id: echo.event_id });

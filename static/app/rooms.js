@@ -66,6 +66,7 @@ export function roomsView(root, params) {
   }
 
   on('rooms', paint, signal);
+  on('chat', paint, signal);
   on('user', () => { shown = ''; paint(); rooms.load(); }, signal);
   on('status', paint, signal);
   paint();
@@ -102,7 +103,9 @@ function createRow(room) {
 
 function updateRow(node, room, selected) {
   const { parts } = node;
-  setText(parts.body, room.members === 0 ? 'nobody here' : `${room.members.toLocaleString('en')} here`);
+  // In the open room it is known at once, in the others a moment later.
+  const here = selected && chat.room === room.name && chat.phase === 'ready' ? chat.members.size : room.members;
+  setText(parts.body, here === 0 ? 'nobody here' : `${here.toLocaleString('en')} here`);
   parts.count.hidden = room.unread === 0;
   setText(parts.count, room.unread >= MAX_UNREAD ? `${MAX_UNREAD}+` : String(room.unread));
   parts.count.title = `${room.unread} unread`;

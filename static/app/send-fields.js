@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { field } from './form.js';
 import { get } from './state.js';
 
-const TO = [['me', 'Me'], ['person', 'A person'], ['topic', 'A topic'], ['everyone', 'Everyone']];
+const TO = [['me', 'Me'], ['person', 'Person'], ['topic', 'Topic'], ['everyone', 'Everyone']];
 const WHO = {
   me: 'It comes to your own inbox. Nothing else is needed.',
   person: 'Into one inbox. People may write to themselves only, so this takes a service’s key.',
