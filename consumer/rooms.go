@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -77,11 +78,22 @@ func roomItem(rec *kafka.Record, r *event.RoomRequest) inbox.Item {
 	if id == "" {
 		id = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
 	}
-	said := event.Said{Username: r.Username, Command: r.Command, Payload: r.Payload, MessageID: r.MessageID}
+	sender, key, hash := said(r)
+	content := event.Said{Username: r.Username, Command: r.Command, Payload: r.Payload, MessageID: r.MessageID}
 	return inbox.Item{
-		UserID: event.TopicOwner(event.RoomPrefix + r.Room), EventID: id, Kind: roomKinds[r.Type], Body: r.Body, Payload: said.JSON(),
+		UserID: event.TopicOwner(event.RoomPrefix + r.Room), EventID: id, Sender: sender, Key: key, Hash: hash, Kind: roomKinds[r.Type], Body: r.Body, Payload: content.JSON(),
 		Priority: "normal", Origin: rec.Place(), Author: string(r.UserID),
 	}
+}
+
+// said is what tells a message that was sent again from another one: whoever got
+// no answer sends it with the same event id, and it is said once.
+func said(r *event.RoomRequest) (sender, key string, hash []byte) {
+	if r.EventID == "" || r.Type != event.RoomSay && r.Type != event.RoomCustom {
+		return "", "", nil
+	}
+	h := sha256.Sum256([]byte(strings.Join([]string{r.Type, r.Body, r.Command, r.Payload}, "\x00")))
+	return "room:" + r.Room + ":" + string(r.UserID), r.EventID, h[:]
 }
 
 type messageKey struct {
@@ -145,6 +157,7 @@ func mentioned(ctx context.Context, tx pgx.Tx, requests []*event.RoomRequest) (m
 func mentions(rec *kafka.Record, r *event.RoomRequest, named map[string]event.UserID) []inbox.Item {
 	var items []inbox.Item
 	done := map[event.UserID]bool{r.UserID: true}
+	sender, key, hash := said(r)
 	for _, name := range namesIn(r.Body) {
 		id, ok := named[name]
 		if !ok || done[id] {
@@ -153,7 +166,7 @@ func mentions(rec *kafka.Record, r *event.RoomRequest, named map[string]event.Us
 		done[id] = true
 		payload, _ := json.Marshal(map[string]string{"room": r.Room, "user_id": string(r.UserID), "username": r.Username}) // strings encode
 		items = append(items, inbox.Item{
-			UserID: id, EventID: event.EventIDAt(rec.TopicID+"/"+string(id), rec.Partition, rec.Offset), Kind: kindMention,
+			UserID: id, EventID: event.EventIDAt(rec.TopicID+"/"+string(id), rec.Partition, rec.Offset), Sender: sender, Key: key, Hash: hash, Kind: kindMention,
 			Title: fmt.Sprintf("%s mentioned you in %s", r.Username, r.Room), Body: r.Body, URL: "/rooms/" + r.Room, Payload: payload,
 			Priority: "normal", Origin: rec.Place(),
 		})

@@ -4704,6 +4704,10 @@ const docTemplate = `{
                         "$ref": "#/definitions/api.FeedView"
                     }
                 },
+                "mail": {
+                    "description": "where the embedded mail catcher shows what it caught",
+                    "type": "string"
+                },
                 "server_time": {
                     "type": "string"
                 },

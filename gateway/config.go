@@ -28,6 +28,7 @@ type Config struct {
 	AlertLimit     int // active alerts a user may have
 	StreamOutbox   int // bytes that may wait for one stream
 	PrefillKey     bool
+	MailPage       string   // address of the embedded mail catcher's page, for those who may see it
 	WebhookAllow   []string // ranges that destinations may lead to although they are private
 }
 

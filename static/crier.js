@@ -21,6 +21,8 @@
  *              without a cookie the stream is anonymous and carries ticks only.
  *   topics     list, such as ['ticks:BTCUSDT', 'news']; one's own
  *              notifications always come
+ *   join       list of rooms, such as ['friends']: their topics ('room:friends')
+ *              are followed, and everybody in them sees that one is there
  *   since      cursor to go on from (`stream.cursor` of an earlier visit);
  *              absent: from now on; '0': from the beginning
  *   rate       at most so many tick events a second
@@ -44,7 +46,8 @@
  *   { name: 'waiting', attempt, nextTry, reason }   nextTry: time of the next try
  *   { name: 'closed', reason }
  *
- * Methods: close(), open(), retryNow(), setTopics(list), setTransport(name).
+ * Methods: close(), open(), retryNow(), setTopics(list), setJoin(list),
+ * setTransport(name).
  * Properties: state, transport, cursor, delay (median of the last samples,
  * milliseconds), clockOffset (server's clock minus this one's).
  *
@@ -89,6 +92,7 @@ export class Crier extends EventTarget {
   #options;
   #transport;
   #topics;
+  #join;
   #cursor;
   #state = { name: 'closed', reason: 'not opened' };
   #turn = 0; // counts connections; callbacks of an earlier one are ignored
@@ -97,7 +101,7 @@ export class Crier extends EventTarget {
   #refusals = 0;
   #reason = '';
   #retryAtLeast = 0;
-  #lastId = '';
+  #readyId; // the cursor that this connection began at
   #heardAt = 0;
   #readyTime = 0;
   #delivered = new Set();
@@ -112,6 +116,7 @@ export class Crier extends EventTarget {
     this.#options = options;
     this.#transport = options.transport === 'ws' ? 'ws' : 'sse';
     this.#topics = [...(options.topics ?? [])];
+    this.#join = [...(options.join ?? [])];
     this.#cursor = options.since;
   }
 
@@ -146,20 +151,37 @@ export class Crier extends EventTarget {
   }
 
   /** Follows other topics: at once over a WebSocket, by a lossless reconnect over SSE. */
-  setTopics(topics) {
-    const before = new Set(this.#topics);
-    const after = new Set(topics);
-    this.#topics = [...after];
-    const added = this.#topics.filter((topic) => !before.has(topic));
-    const gone = [...before].filter((topic) => !after.has(topic));
-    if (added.length + gone.length === 0 || this.#state.name === 'closed') return;
+  setTopics(topics) { this.#follow(topics, this.#join); }
+
+  /**
+   * Is seen in these rooms and in no others: at once over a WebSocket, by a
+   * lossless reconnect over SSE. A reconnect is too short to count as leaving.
+   */
+  setJoin(rooms) { this.#follow(this.#topics, rooms); }
+
+  #follow(topics, rooms) {
+    const followed = new Set(this.#followed());
+    const joined = new Set(this.#join);
+    this.#topics = [...new Set(topics)];
+    this.#join = [...new Set(rooms)];
+    const without = (list, other) => list.filter((name) => !other.has(name));
+    const added = without(this.#followed(), followed);
+    const gone = without([...followed], new Set(this.#followed()));
+    const entered = without(this.#join, joined);
+    const left = without([...joined], new Set(this.#join));
+    if (added.length + gone.length + entered.length + left.length === 0 || this.#state.name === 'closed') return;
     if (this.#state.name === 'live' && this.#link.send) {
-      if (gone.length) this.#link.send({ type: 'unsubscribe', topics: gone });
+      // Following comes before entering: so one sees oneself come in.
       if (added.length) this.#link.send({ type: 'subscribe', topics: added });
+      for (const room of left) this.#link.send({ type: 'part', room });
+      for (const room of entered) this.#link.send({ type: 'join', room });
+      if (gone.length) this.#link.send({ type: 'unsubscribe', topics: gone });
     } else if (this.#state.name !== 'waiting') {
       this.#connect();
     }
   }
+
+  #followed() { return [...new Set([...this.#topics, ...this.#join.map((room) => `room:${room}`)])]; }
 
   /** Goes on over the other transport from the same cursor. */
   setTransport(transport) {
@@ -179,6 +201,7 @@ export class Crier extends EventTarget {
       if (turn !== this.#turn) return;
       const query = address.searchParams;
       if (this.#topics.length) query.set('topics', this.#topics.join(','));
+      if (this.#join.length) query.set('join', this.#join.join(','));
       if (this.#cursor !== undefined && this.#cursor !== '') query.set('since', this.#cursor);
       if (this.#options.rate) query.set('rate', String(this.#options.rate));
       if (ticket) query.set('ticket', ticket);
@@ -186,6 +209,7 @@ export class Crier extends EventTarget {
       const handlers = {
         event: (type, id, data) => { if (turn === this.#turn) this.#take(type, id, data); },
         end: (reason) => this.#lost(turn, reason),
+        place: (id) => { if (turn === this.#turn && id) this.#cursor = id; },
         roundTrip: (ms) => { if (turn === this.#turn) this.#sample(ms / 2); },
       };
       this.#link = this.#transport === 'ws' ? openSocket(address, handlers) : openEventSource(address, handlers);
@@ -218,7 +242,7 @@ export class Crier extends EventTarget {
   #take(type, id, data) {
     const at = Date.now();
     this.#heardAt = at;
-    if (type === 'ready') this.#ready(data, at);
+    if (type === 'ready') this.#ready(data, id, at);
     if (type === 'notification' || type === 'message') {
       const key = `${type} ${data?.topic ?? ''} ${data?.id ?? id}`;
       if (this.#delivered.has(key)) return;
@@ -226,9 +250,11 @@ export class Crier extends EventTarget {
       if (this.#delivered.size > REMEMBERED_IDS) this.#delivered.delete(this.#delivered.values().next().value);
     }
     if (type === 'gap') {
-      // The old cursor means nothing to this gateway: ids may have begun anew.
-      this.#delivered.clear();
-      this.#cursor = this.#lastId;
+      // The old cursor means nothing to this gateway: ids may have begun anew. The
+      // place that `ready` told just before is good. A topic's gap is its own.
+      if (data?.topic) this.#forget(data.topic);
+      else this.#delivered.clear();
+      if (!data?.topic) this.#cursor = this.#readyId;
     } else if (id) {
       this.#cursor = id;
     }
@@ -241,10 +267,14 @@ export class Crier extends EventTarget {
     this.#announce({ type, id, data, at, delay: this.#delayOf(type, data, at) });
   }
 
-  #ready(data, at) {
+  #forget(topic) {
+    for (const key of this.#delivered) if (key.startsWith(`message ${topic} `)) this.#delivered.delete(key);
+  }
+
+  #ready(data, id, at) {
     clearTimeout(this.#timers.ready);
     this.#timers.steady = setTimeout(() => { this.#attempt = 0; }, STEADY_MS);
-    this.#lastId = String(data?.last_id ?? '');
+    this.#readyId = id;
     this.#readyTime = Date.parse(data?.server_time) || at + this.#clock.offset;
     this.#reason = '';
     this.#report({ name: 'live', since: at, user: data?.user_id || undefined, session: data?.session });
@@ -387,6 +417,10 @@ function openSocket(address, handlers) {
       clearTimeout(answerTimer);
       handlers.roundTrip(Date.now() - asked);
       asked = 0;
+    } else if (frame.type === 'subscribed' || frame.type === 'unsubscribed') {
+      // From now on the cursor speaks of the new topics, too: a connection that
+      // is lost before their first message must not lose that.
+      handlers.place(frame.id);
     } else if (EVENTS.includes(frame.type)) {
       handlers.event(frame.type, frame.id === undefined ? undefined : String(frame.id), frame.data);
     }

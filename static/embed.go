@@ -5,7 +5,8 @@
 // "default-src 'self'" and on a machine without a network.
 //
 // index.html is one document for every view; the gateway answers it at /,
-// /inbox, /prices, /alerts, /send, /login and /signup (and at /inbox/{id} and
+// /inbox, /prices, /alerts, /rooms, /send, /account, /login, /signup and /reset
+// (and below some of them, such as /inbox/{id} and
 // /alerts/{id}), and everything in Files under /static/.
 package static
 
@@ -14,5 +15,5 @@ import "embed"
 // Files is the tree below this directory that is served: read-only, safe for
 // concurrent use, with index.html at its root.
 //
-//go:embed index.html style.css crier.js favicon.svg app
+//go:embed index.html style.css rooms.css crier.js favicon.svg app
 var Files embed.FS

@@ -53,6 +53,7 @@ type Config struct {
 	AccessTTL     time.Duration
 	RefreshTTL    time.Duration
 	Symbols       []string
+	MailPage      string // of the embedded mail catcher
 	SecureCookie  bool
 	RemoteFunc    func(*http.Request) string // the client's address, behind trusted proxies
 }

@@ -128,6 +128,7 @@ type StatusView struct {
 	Embedded   bool       `json:"embedded"`
 	Users      string     `json:"users" enums:"own,external"`
 	Signup     bool       `json:"signup"`
+	Mail       string     `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
 	Symbols    []string   `json:"symbols"`
 	Feeds      []FeedView `json:"feeds"`
 	ServerTime time.Time  `json:"server_time"`
@@ -141,7 +142,7 @@ type StatusView struct {
 //	@Router		/status [get]
 func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
 	now := time.Now()
-	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, ServerTime: now.UTC()}
+	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, ServerTime: now.UTC()}
 	if a.ExternalUsers {
 		st.Users = "external"
 	}

@@ -90,7 +90,7 @@ func (e *env) temporary() (stop func() error, facts runFacts, err error) {
 	if err != nil {
 		return nil, facts, err
 	}
-	if err := g.run.startParts(g.host, g.keys); err != nil {
+	if err := g.run.startParts(g.host, g.keys, ""); err != nil {
 		return nil, facts, errors.Join(err, g.stop())
 	}
 	facts, facts.APIKey = g.facts, string(g.run.APIKey)

@@ -48,11 +48,15 @@ func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
 }
 
 // embeddedGateway is the gateway of the run of everything: guests may come, and
-// Swagger has the key filled in where only this machine can reach it.
-func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority, l net.Listener) (*gateway.Gateway, error) {
+// Swagger has the key filled in and the mail catcher is named, where only this
+// machine can reach it.
+func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority, l net.Listener, mail string) (*gateway.Gateway, error) {
 	cfg := c.config(external, c.Symbols, c.webhookFlags)
 	cfg.Embedded = isLoopback(c.HTTPAddr)
 	cfg.PrefillKey, cfg.Listener = cfg.Embedded, l
+	if cfg.Embedded && mail != "" {
+		cfg.MailPage = mail + "/"
+	}
 	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)
 }
 

@@ -58,7 +58,7 @@ func (c *runCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.startParts(h, keys); err != nil {
+	if err := c.startParts(h, keys, facts.Mail); err != nil {
 		return err
 	}
 	g, ok := h.parts[len(h.parts)-1].(interface{ URL() string })
@@ -249,7 +249,7 @@ func (d died) Err() error {
 // startParts starts consumer, monitor and gateway in the order of the flow's
 // end: whoever reads is there before whoever writes. The gateway, which lets
 // people in, is last.
-func (c *runCmd) startParts(h *host, keys secrets) error {
+func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 	external, err := c.external()
 	if err != nil {
 		return err
@@ -267,7 +267,7 @@ func (c *runCmd) startParts(h *host, keys secrets) error {
 		return err
 	}
 	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, webhookFlags: c.webhookFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
-	g, err := both.embeddedGateway(h, external, tokens, c.listener)
+	g, err := both.embeddedGateway(h, external, tokens, c.listener, mail)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,11 @@ func (h *mailHandler) mailbox(w http.ResponseWriter, _ *http.Request) {
 	writePage(w, "mailbox", h.store.page(0, maxMails))
 }
 
-// mail shows one mail: its header, its HTML in a frame, its text, its parts.
+// maxSource is how much of a mail's source its page shows; the rest is a click away.
+const maxSource = 64 << 10
+
+// mail shows one mail: its header, its HTML in a frame, its text, its source,
+// its parts.
 func (h *mailHandler) mail(w http.ResponseWriter, r *http.Request) {
 	m, ok := h.store.get(r.PathValue("id"))
 	if !ok {
@@ -44,7 +48,9 @@ func (h *mailHandler) mail(w http.ResponseWriter, r *http.Request) {
 	writePage(w, "mail", struct {
 		ID      string
 		Content *mailContent
-	}{m.ID, parseMail(&m)})
+		Source  string
+		Cut     bool
+	}{m.ID, parseMail(&m), strings.ToValidUTF8(string(m.Raw[:min(len(m.Raw), maxSource)]), "\ufffd"), len(m.Raw) > maxSource})
 }
 
 // html is the mail's own HTML, to be framed.

@@ -217,6 +217,9 @@ func TestBrowserScreens(t *testing.T) {
 	}
 	photograph("first-visit", "/", `document.querySelector('[data-testid=steps]') && document.querySelectorAll('[data-testid=price-row][data-price]').length >= 3`)
 	photograph("signup", "/signup", `document.querySelector('[data-testid=signup-form]')`)
+	photograph("login", "/login", `document.querySelector('[data-testid=forgot]')`)
+	photograph("reset", "/reset", `document.querySelector('[data-testid=reset-form]')`)
+	photograph("reset-link", "/reset?token=x", `document.querySelector('[data-testid=reset-confirm]')`)
 
 	page.signUp("ann")
 	user := p.SignUp("ann")
@@ -227,6 +230,9 @@ func TestBrowserScreens(t *testing.T) {
 	photograph("alerts", "/alerts/1", `document.querySelector('.detail h2, .detail h1') && document.querySelectorAll('[data-testid=alert-item]').length >= 3`)
 	photograph("send", "/send", `document.querySelector('[data-testid=send-title]')`)
 	photograph("inbox", "/inbox", `document.querySelectorAll('[data-testid=inbox-item]').length >= 5`)
+	photograph("rooms", "/rooms/friends", `document.querySelectorAll('[data-testid=chat-line][data-kind=message]').length >= 9 && document.querySelector('[data-testid=member]')`)
+	photograph("rooms-none", "/rooms", `document.querySelectorAll('[data-testid=room]').length >= 3`)
+	photograph("account", "/account", `document.querySelector('[data-testid=session]')`)
 	photograph("inbox-detail", "/inbox/3", `document.querySelector('[data-testid=inbox-detail]')`)
 }
 
@@ -267,6 +273,40 @@ func furnish(t *testing.T, p *criertest.Program, user *criertest.User) {
 		}
 	}
 	user.Follow(t, "5", 1) // the alert that was true already
+	converse(t, p, user)
+}
+
+// converse fills a room.
+func converse(t *testing.T, p *criertest.Program, user *criertest.User) {
+	t.Helper()
+	mara, jo := p.SignUp("mara"), p.SignUp("jo")
+	at := "/rooms/friends/messages"
+	for _, said := range []struct {
+		by   *criertest.User
+		what map[string]any
+	}{
+		{mara, map[string]any{"body": "Deploy of api v2.3 is live, all eight machines answer."}},
+		{mara, map[string]any{"body": "The old version stays warm for an hour."}},
+		{user, map[string]any{"body": "Thanks. Latency looks the same as before: https://graphs.example.org/api/latency?range=1h"}},
+		{jo, map[string]any{"body": "@ann can you look at the disk of db-2? At this pace it is full on Thursday, and I would rather not find out on Thursday what happens then."}},
+		{user, map[string]any{"body": "On it."}},
+		{user, map[string]any{"body": "It keeps the logs of three weeks.\nTwo of them can go."}},
+		{jo, map[string]any{"body": "Good, thank you @mara"}},
+		{mara, map[string]any{"body": "aVeryLongWordWithoutAnyPlaceToBreakItWhichSomebodyPastedFromALogFileAndWhichGoesOnAndOnUntilItDoesNotFitIntoAnyLineAtAll"}},
+		{jo, map[string]any{"body": "Lunch?"}},
+	} {
+		mustDo(t, said.by.Client, "POST", at, said.what, nil)
+	}
+	criertest.Eventually(t, patience, "all was said", func() bool {
+		var page struct{ Results []struct{ ID int64 } }
+		mustDo(t, user.Client, "GET", at, nil, &page)
+		if len(page.Results) < 9 {
+			return false
+		}
+		mustDo(t, user.Client, "POST", "/rooms/friends/read", map[string]any{"id": page.Results[3].ID}, nil)
+		mustDo(t, user.Client, "PATCH", fmt.Sprintf("%s/%d", at, page.Results[4].ID), map[string]any{"body": "On it, now."}, nil)
+		return true
+	})
 }
 
 // checkPicture reads a picture back: it has the screen's width, and is not of

@@ -65,6 +65,7 @@ function form(next, isNew) {
     isNew && field('Email, if notifications shall reach you by mail', email),
     summary,
     h('div', { class: 'actions' }, submit)),
+    !isNew && h('p', { class: 'aside' }, h('a', { href: '/reset', 'data-testid': 'forgot' }, 'Forgot your password?')),
     h('p', { class: 'aside', 'data-testid': 'other-way' }, `${other[0]} `, h('a', { href: `${other[1]}?next=${encodeURIComponent(next)}` }, other[2])),
     h('p', { class: 'aside', 'data-testid': 'guest-entry', hidden: true }, 'Only looking? ',
       h('button', { type: 'button', class: 'link', 'data-testid': 'guest', onclick: () => enter(ensureUser) }, 'Go on as a guest')));

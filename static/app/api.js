@@ -20,7 +20,7 @@ export class ApiError extends Error {
   get unreachable() { return this.status === 0; }
 }
 
-export async function api(method, path, body, { headers = {}, keepalive = false } = {}) {
+export async function api(method, path, body, { headers = {}, keepalive = false, patient = false } = {}) {
   const url = path.startsWith('/api/') ? path : `/api/v1${path}`;
   let answer;
   try {
@@ -35,10 +35,10 @@ export async function api(method, path, body, { headers = {}, keepalive = false 
         ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+      signal: AbortSignal.timeout(patient ? 6 * ANSWER_WITHIN_MS : ANSWER_WITHIN_MS),
     });
   } catch (error) {
-    const detail = error.name === 'TimeoutError' ? 'The server did not answer within 10 s.' : 'The server cannot be reached.';
+    const detail = error.name === 'TimeoutError' ? 'The server did not answer in time.' : 'The server cannot be reached.';
     throw new ApiError(0, { code: 'unreachable', detail });
   }
   const text = await answer.text();

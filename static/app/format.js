@@ -94,6 +94,15 @@ export function exactText(time) {
   return `${day} ${clockText(date)}.${pad(date.getMilliseconds(), 3)}`;
 }
 
+/** "Today", "Yesterday", or "Monday, 2026-11-16". */
+export function dayText(time, now = new Date()) {
+  const date = new Date(time);
+  const days = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (days === 0) return 'Today';
+  if (days === 1) return 'Yesterday';
+  return `${date.toLocaleDateString('en', { weekday: 'long' })}, ${exactText(date).slice(0, 10)}`;
+}
+
 export function relativeText(time, now = Date.now()) {
   const seconds = Math.max(0, Math.round((now - new Date(time)) / 1_000));
   if (seconds < 5) return 'now';

@@ -6,6 +6,7 @@ import { h, icon } from './dom.js';
 import { exactText, priceText } from './format.js';
 import { alertSentence } from './alert-words.js';
 import { alerts } from './alert-store.js';
+import { deliveriesOf } from './deliveries.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { inbox } from './inbox-store.js';
 import { on } from './state.js';
@@ -58,15 +59,17 @@ function article(item, signal, left) {
     h('a', { class: 'back', href: '/inbox' }, icon('back'), 'Close'),
     h('h2', {}, item.title || item.kind),
     item.body && h('p', { class: 'full' }, item.body),
-    link && h('p', {}, h('a', { href: link.href, target: '_blank', rel: 'noopener noreferrer' }, link.href)),
+    link && h('p', {}, linkTo(link)),
     item.kind === 'alert' && item.payload ? triggerFacts(item.payload) : '',
     h('div', { class: 'actions' }, mark,
       item.kind === 'alert' && h('button', { type: 'button', 'data-testid': 'detail-snooze', title: 'The alert is silent for an hour, then it holds again', onclick: () => snooze(item) }, icon('pause'), 'Snooze 1 h'),
       h('button', { type: 'button', 'data-testid': 'detail-archive', onclick: () => { inbox.archive(item.id); left(); } }, icon('archive'), 'Archive')),
     h('dl', { class: 'facts' },
       fact('Number', item.id), fact('Kind', item.kind), fact('Priority', item.priority), fact('Came', exactText(item.created_at)),
+      item.expires_at ? fact('Expires', exactText(item.expires_at)) : '', item.collapse_key ? fact('Collapse key', item.collapse_key) : '',
       item.read_at ? fact('Read', exactText(item.read_at)) : '', fact('Event', h('code', {}, item.event_id))),
-    item.payload !== undefined && h('details', { open: item.kind !== 'alert' }, h('summary', {}, 'Payload'), h('pre', { tabindex: '0' }, JSON.stringify(item.payload, null, 2))));
+    deliveriesOf(item.id, signal),
+    item.payload !== undefined && h('details', { open: item.kind !== 'alert' && item.kind !== 'mention' }, h('summary', {}, 'Payload'), h('pre', { tabindex: '0' }, JSON.stringify(item.payload, null, 2))));
 }
 
 async function snooze(item) {
@@ -90,6 +93,12 @@ function triggerFacts(trigger) {
       fact('Source', trigger.source),
       fact('Place', h('code', {}, `${trigger.topic}[${trigger.partition}]@${trigger.offset}`)),
       fact('Firing', `${trigger.firing}`)));
+}
+
+/** What leads to this page itself stays in it. */
+function linkTo(link) {
+  if (link.origin === location.origin) return h('a', { href: link.pathname + link.search }, link.pathname + link.search);
+  return h('a', { href: link.href, target: '_blank', rel: 'noopener noreferrer' }, link.href);
 }
 
 /** A sender's address is a link only where following it is harmless. */

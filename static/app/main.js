@@ -11,6 +11,10 @@ import { emptyPanel } from './feedback.js';
 import { inboxView } from './inbox.js';
 import { mountPerson } from './person.js';
 import { pricesView } from './prices.js';
+import { profileView } from './profile.js';
+import { resetView } from './reset.js';
+import { MAX_UNREAD, rooms } from './room-store.js';
+import { roomsView } from './rooms.js';
 import { refresh, start } from './router.js';
 import { sendView } from './send.js';
 import { resumeSession } from './session.js';
@@ -22,9 +26,12 @@ const VIEWS = {
   prices: { title: 'Prices', view: pricesView },
   alerts: { title: 'Alerts', view: alertsView },
   destinations: { title: 'Destinations', view: destinationsView },
+  rooms: { title: 'Rooms', view: roomsView },
   send: { title: 'Send', view: sendView },
   login: { title: 'Log in', view: loginView },
   signup: { title: 'Sign up', view: signupView },
+  reset: { title: 'New password', view: resetView },
+  account: { title: 'Account', view: profileView },
   missing: { title: 'Not found', view: missingView },
 };
 
@@ -53,6 +60,15 @@ function paintUnread() {
   badge.title = `${unread} unread`;
 }
 
+function paintRooms() {
+  const badge = document.getElementById('rooms-unread');
+  const { unread } = rooms;
+  setText(badge, unread >= MAX_UNREAD ? `${MAX_UNREAD}+` : String(unread));
+  badge.hidden = unread === 0 || !get('user');
+  badge.title = `${unread} unread in rooms`;
+}
+
+on('rooms', paintRooms);
 on('counts', paintUnread);
 on('counts', paintTitle);
 on('title', paintTitle);

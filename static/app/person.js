@@ -34,6 +34,7 @@ function signedIn(user) {
       user.email && h('div', {}, h('dt', {}, 'Email'), h('dd', {}, user.email)),
       status && h('div', {}, h('dt', {}, 'Crier'), h('dd', {}, status.version))),
     h('div', { class: 'actions' },
+      h('a', { class: 'button', href: '/account', 'data-testid': 'account-link', onclick: () => menu.close() }, 'Account'),
       h('button', { type: 'button', 'data-testid': 'sign-out', onclick: leave }, 'Sign out'),
       h('button', { type: 'button', onclick: () => { menu.close(); showSteps(); go('/inbox'); } }, 'First steps'),
       h('a', { class: 'button', href: '/swagger/' }, 'API')));

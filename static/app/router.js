@@ -12,11 +12,15 @@ const ROUTES = [
   [/^\/prices$/, 'prices'],
   [/^\/alerts$/, 'alerts'],
   [/^\/alerts\/(?<id>\d+)$/, 'alerts'],
+  [/^\/rooms$/, 'rooms'],
+  [/^\/rooms\/(?<room>[\w-]+)$/, 'rooms'],
   [/^\/send$/, 'send'],
   [/^\/destinations$/, 'destinations'],
   [/^\/destinations\/(?<id>\d+)$/, 'destinations'],
   [/^\/login$/, 'login'],
   [/^\/signup$/, 'signup'],
+  [/^\/reset$/, 'reset'],
+  [/^\/account$/, 'account'],
 ];
 
 let resolve = () => null; // route name -> {key, title, view}, given to start()

@@ -1,9 +1,11 @@
-// Send: write a notification, and watch what becomes of it line by line.
+// Send: write a notification, say to whom and when, and watch what becomes of
+// it line by line.
 
 import { h } from './dom.js';
 import { gatePanel } from './feedback.js';
-import { clearProblem, field, setFieldError, showProblem, whileBusy } from './form.js';
+import { clearProblem, setFieldError, showProblem, whileBusy } from './form.js';
 import { shellWord } from './format.js';
+import { sendFields } from './send-fields.js';
 import { ensureUser } from './session.js';
 import { get, on } from './state.js';
 import { command, commands } from './terminal.js';
@@ -12,80 +14,57 @@ import { sendTraced } from './trace.js';
 export function sendView(root) {
   const leaving = new AbortController();
   const { signal } = leaving;
-  const input = (id, attributes = {}) => h('input', { id, 'data-testid': id, autocomplete: 'off', oninput: refresh, ...attributes });
-  const title = input('send-title', { value: 'Hello', maxlength: '200' });
-  const body = h('textarea', { id: 'send-body', 'data-testid': 'send-body', rows: '3', oninput: refresh }, 'Sent from this page.');
-  const user = input('send-user', { spellcheck: 'false', oninput: () => { touched = true; refresh(); } });
-  const key = input('send-key', { type: 'password', autocomplete: 'off', spellcheck: 'false' });
-  const url = input('send-url', { type: 'url', placeholder: 'https://…' });
-  const kind = input('send-kind', { placeholder: 'message' });
-  const payload = h('textarea', { id: 'send-payload', 'data-testid': 'send-payload', rows: '3', spellcheck: 'false', placeholder: '{"version":"2.3"}', oninput: refresh });
-  const priority = h('select', { id: 'send-priority', 'data-testid': 'send-priority', onchange: refresh }, ['low', 'normal', 'high', 'urgent'].map((name) => h('option', { value: name, selected: name === 'normal' }, name)));
-  const controls = { title, body, user_id: user, url, kind, payload, priority };
-  const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
+  const fields = sendFields(refresh);
+  const { controls } = fields;
+  const summary = h('p', { class: 'problem', role: 'alert', hidden: true, 'data-testid': 'send-problem' });
   const submit = h('button', { class: 'primary', 'data-testid': 'send-submit' }, 'Send');
   const trace = h('ol', { class: 'trace', 'aria-live': 'polite', 'data-testid': 'send-trace' });
   const rest = h('p', { class: 'hint' }, 'Each line appears when it has happened: accepted by Kafka, stored in the inbox, shown on this page.');
   const cli = command('');
   const curl = command('');
-  let touched = false;
 
   const form = h('form', { novalidate: true, class: 'card', 'data-testid': 'send-form', onsubmit: (event) => { event.preventDefault(); whileBusy(submit, send); } },
-    field('Title', title), field('Body', body),
-    h('details', { class: 'more-fields' }, h('summary', {}, 'Someone else, link, priority, payload'),
-      field('User id', user, 'Your own, unless a service key is given.'),
-      field('Service key', key, 'Sent as X-API-Key with this request only; it is not kept.'),
-      field('Link', url), field('Kind', kind), field('Priority', priority), field('Payload (JSON)', payload)),
-    summary,
-    h('div', { class: 'actions' }, submit));
+    fields.nodes, summary, h('div', { class: 'actions' }, submit));
   const outer = h('div', { class: 'page' },
     h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Send')),
     h('div', { class: 'columns' }, h('div', {}, form),
       h('div', {}, h('section', { class: 'card' }, h('h2', {}, 'What becomes of it'), rest, trace),
         h('section', { class: 'from-terminal' }, h('h2', {}, 'The same from a terminal'), commands(['With Crier itself', cli], ['Over HTTP, with a service key', curl])))));
 
-  function wish() {
-    let extra = {};
-    if (payload.value.trim()) {
-      try { extra = { payload: JSON.parse(payload.value) }; } catch { extra = { payload: undefined, unreadable: true }; }
-    }
-    return {
-      user_id: user.value.trim(), title: title.value.trim(), body: body.value.trim(),
-      ...(url.value.trim() ? { url: url.value.trim() } : {}), ...(kind.value.trim() ? { kind: kind.value.trim() } : {}),
-      ...(priority.value !== 'normal' ? { priority: priority.value } : {}), ...extra,
-    };
-  }
-
   function refresh() {
-    if (!touched) user.value = get('user')?.id ?? '';
-    const { unreadable, ...record } = wish();
-    const to = record.user_id || 'ID';
-    cli.set(`go run . send --user ${shellWord(to)} --title ${shellWord(record.title)} --body ${shellWord(record.body)}`);
-    curl.set(`curl -H "X-API-Key: $CRIER_API_KEY" -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify({ ...record, user_id: to }))} ${location.origin}/api/v1/notifications`);
+    const { record } = fields.wish();
+    if (record.user_id === '') record.user_id = 'ID';
+    if (record.topic === '') record.topic = 'TOPIC';
+    cli.set(`go run . send ${flags(record)}`);
+    curl.set(`curl -H "X-API-Key: $CRIER_API_KEY" -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(record))} ${location.origin}/api/v1/notifications`);
+    submit.textContent = record.deliver_at ? 'Send then' : 'Send';
   }
 
   async function send() {
-    clearProblem({ ...controls, key }, summary);
-    const first = wish();
-    if (first.unreadable) {
-      setFieldError(payload, 'This is not JSON.');
-      payload.focus();
+    clearProblem(controls, summary);
+    const fault = fields.fault();
+    if (fault) {
+      setFieldError(fault.control, fault.message);
+      openFaulty();
+      fault.control.focus();
       return;
     }
     rest.hidden = true;
+    const key = fields.key();
     try {
-      if (!key.value && !(await ensureUser())) return;
-      refresh();
-      await sendTraced(trace, wish(), key.value ? { 'X-API-Key': key.value } : {});
+      if (!key && !(await ensureUser())) return;
+      fields.follow();
+      await sendTraced(trace, fields.wish().record, key ? { 'X-API-Key': key } : {});
     } catch (error) {
+      // A key is named by no field of the API's.
+      if (error.status === 401 || error.status === 403) setFieldError(controls.key, error.message);
       showProblem(error, controls, summary);
       openFaulty();
     }
   }
 
   function openFaulty() {
-    const fold = form.querySelector('details');
-    if (fold.querySelector('.invalid')) fold.open = true;
+    for (const fold of form.querySelectorAll('details')) if (fold.querySelector('.invalid')) fold.open = true;
   }
 
   const draw = () => {
@@ -93,8 +72,18 @@ export function sendView(root) {
     root.replaceChildren(barred ? gatePanel('send', 'Send', 'A signed-in person may send to themself, a service to anyone.') : outer);
     refresh();
   };
-  on('user', refresh, signal);
+  on('user', () => { fields.follow(); refresh(); }, signal);
   on('status', () => { if (!outer.isConnected) draw(); }, signal);
   draw();
   return { update() {}, leave: () => leaving.abort() };
+}
+
+/** The record as flags of `crier send`. */
+function flags(record) {
+  const to = record.everyone ? '--everyone' : record.topic !== undefined ? `--topic ${shellWord(record.topic)}` : `--user ${shellWord(record.user_id)}`;
+  const names = { title: '--title', body: '--body', url: '--url', kind: '--kind', priority: '--priority', deliver_at: '--deliver-at', expires_at: '--expires-at', collapse_key: '--collapse-key' };
+  const rest = Object.entries(names).filter(([name]) => record[name]).map(([name, flag]) => `${flag} ${shellWord(record[name])}`);
+  if (record.payload !== undefined) rest.push(`--payload ${shellWord(JSON.stringify(record.payload))}`);
+  if (record.channels) rest.push(`--channels ${record.channels.join(',')}`);
+  return [to, ...rest].join(' ');
 }

@@ -35,6 +35,9 @@ export async function logOut() {
   become(null);
 }
 
+/** The session has ended by another request than logOut's. */
+export const signedOut = () => become(null);
+
 /**
  * The person, made on the spot as a guest where the gateway runs on its
  * embedded defaults; elsewhere the login page comes first and null is returned.
@@ -60,5 +63,5 @@ function become(user) {
 // A request that was refused means that the session ended elsewhere. Login
 // itself answers 401 too, for a wrong password.
 on('unauthorized', (path) => {
-  if (get('user') && path !== '/login' && path !== '/profile') become(null);
+  if (get('user') && path !== '/login' && path !== '/profile' && path !== '/password') become(null);
 });

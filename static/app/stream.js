@@ -3,6 +3,7 @@
 
 import { Crier } from '../crier.js';
 import { emit, get, kept, on, set, setCounts } from './state.js';
+import { rooms } from './room-store.js';
 import { loadProfile } from './session.js';
 import { takeTicks } from './ticks.js';
 
@@ -10,15 +11,26 @@ import { takeTicks } from './ticks.js';
 const TICKS_A_SECOND = 10;
 // Enough for every trace that can be waiting at once.
 const ARRIVALS_KEPT = 100;
+// The stream that opens follows the rooms, too, so it waits for their names;
+// not for long, since it can learn them later.
+const ROOMS_WITHIN_MS = 1_500;
+const ASKED_AT = 2; // lost so many times in a row, the page asks whether the session still is
+
+// A stream follows a hundred durable topics; the open room may be one more.
+const ROOMS_FOLLOWED = 99;
 
 let stream = null;
 let seen = false; // this stream has been live before
+let broken = false; // it was lost since it was live: not by a wish of this page's
+let room = ''; // where the person is seen
+let opening = 0; // counts the streams that were to open
 const arrivals = new Map(); // event_id -> {notification, at}
 
 export const transport = () => (kept.get('transport') === 'ws' ? 'ws' : 'sse');
 export const delay = () => stream?.delay;
 export const clockOffset = () => stream?.clockOffset ?? 0;
-export const lastId = () => stream?.cursor ?? '';
+/** The place in one's inbox: the first part of the cursor, which goes on with those in topics. */
+export const lastId = () => (stream?.cursor ?? '').split(';')[0];
 
 /** The notification with this event, if it has come: {notification, at}. */
 export const arrivalOf = (eventId) => arrivals.get(eventId);
@@ -32,18 +44,37 @@ export function setTransport(name) {
   stream?.setTransport(name);
 }
 
+/** Is seen in one room, in none with ''. */
+export function enterRoom(name) {
+  room = name;
+  stream?.setJoin(joined());
+}
+
 /** Begins anew for the person who is here now: a cursor belongs to one inbox. */
-export function startStream() {
+export async function startStream() {
+  const turn = ++opening;
   stream?.close('another person');
+  stream = null;
   seen = false;
+  broken = false;
   arrivals.clear();
   set('catchUp', null);
-  stream = new Crier({ transport: transport(), topics: topics(), rate: TICKS_A_SECOND });
+  set('connection', { name: 'connecting', attempt: 0, transport: transport() });
+  if (get('user')) await Promise.race([rooms.load(), new Promise((resolve) => { setTimeout(resolve, ROOMS_WITHIN_MS); })]);
+  if (turn !== opening) return;
+  stream = new Crier({ transport: transport(), topics: topics(), join: joined(), rate: TICKS_A_SECOND });
   const mine = stream;
   const listen = (type, listener) => mine.addEventListener(type, ({ detail }) => { if (mine === stream) listener(detail); });
-  listen('state', (state) => set('connection', state));
+  listen('state', (state) => {
+    broken ||= state.name === 'waiting' || state.name === 'closed';
+    set('connection', state);
+    // A refusal looks like any lost connection to a page; whose session ended
+    // while it was away finds out here.
+    if (state.name === 'waiting' && state.attempt === ASKED_AT && get('user')) loadProfile().catch(() => {});
+  });
   listen('ready', ({ data }) => ready(data));
   listen('notification', ({ data, at }) => arrived(data, at));
+  listen('message', ({ data }) => emit('message', data));
   listen('tick', ({ data }) => takeTicks(Array.isArray(data) ? data : [data]));
   listen('counts', ({ data }) => {
     // An answer to this page's own request has told the same before: then
@@ -52,8 +83,18 @@ export function startStream() {
     setCounts(data);
     if (news) emit('counts-heard', data);
   });
-  listen('resumed', ({ data }) => set('catchUp', { missed: Number(data.replayed) || 0, reason: data.reason, at: Date.now() }));
-  listen('gap', ({ data }) => set('catchUp', { gap: true, reason: data.reason, at: Date.now() }));
+  // The next connection would be refused: it asks for more than a stranger gets.
+  listen('bye', ({ data }) => { if (get('user') && data?.reason !== 'draining') loadProfile().catch(() => {}); });
+  listen('resumed', ({ data }) => {
+    // Going into another room opens the stream anew over SSE: nobody missed it.
+    if (broken || data.replayed > 0) set('catchUp', { missed: Number(data.replayed) || 0, reason: data.reason, at: Date.now() });
+    broken = false;
+  });
+  listen('gap', ({ data }) => {
+    broken = false;
+    if (data.topic) emit('topic-gap', data.topic);
+    else set('catchUp', { gap: true, reason: data.reason, at: Date.now() });
+  });
   stream.open();
 }
 
@@ -72,7 +113,11 @@ export function whenLive(ms) {
   });
 }
 
-const topics = () => (get('status')?.symbols ?? []).map((symbol) => `ticks:${symbol}`);
+// A room that is not there would have the whole stream refused, so only those
+// that the gateway has named are followed.
+const roomNames = () => (get('user') ? rooms.list.map(({ name }) => name).slice(0, ROOMS_FOLLOWED) : []);
+const joined = () => (get('user') && rooms.find(room) ? [room] : []);
+const topics = () => [...(get('status')?.symbols ?? []).map((symbol) => `ticks:${symbol}`), ...roomNames().map((name) => `room:${name}`)];
 
 function ready(data) {
   const user = data.user_id || undefined;
@@ -92,3 +137,7 @@ function arrived(notification, at) {
 
 on('user', startStream);
 on('status', () => stream?.setTopics(topics()));
+on('rooms-listed', () => {
+  stream?.setTopics(topics());
+  stream?.setJoin(joined());
+});

@@ -3,12 +3,15 @@
 
 import { api } from './api.js';
 import { h } from './dom.js';
-import { delayText } from './format.js';
+import { delayText, exactText } from './format.js';
 import { get, on } from './state.js';
 import { arrivalOf, clockOffset, whenLive } from './stream.js';
+import { sayFailed } from './toast.js';
 
 // After this the trace says that it is still waiting, and why.
 const PATIENCE_MS = 5_000;
+// A browser's timer that is set for longer fires at once.
+const TIMER_MAX_MS = 2 ** 31 - 1;
 // A guest's own stream opens together with the account; the trace is of no use
 // before it stands.
 const LIVE_WITHIN_MS = 2_000;
@@ -31,18 +34,45 @@ export async function sendTraced(list, notification, headers = {}) {
   }
   accepted.done('accepted', h('code', {}, `${answer.topic}[${answer.partition}]@${answer.offset}`));
   accepted.node.title = `event ${answer.event_id}`;
-  if (String(notification.user_id) !== get('user')?.id) {
+  const mine = String(notification.user_id) === get('user')?.id;
+  const due = Date.parse(notification.deliver_at);
+  if (due > Date.now()) {
+    list.append(scheduled(answer.event_id, due, headers));
+  } else if (!mine) {
     const elsewhere = step('', '');
-    elsewhere.done('on its way', `to user ${notification.user_id}, whose inbox this page does not see`, '');
+    elsewhere.done('on its way', destination(notification), '');
     list.append(elsewhere.node);
-    return answer;
   }
-  follow(list, answer.event_id, begun);
+  if (mine) follow(list, answer.event_id, due > begun ? due : begun);
   return answer;
 }
 
+function destination({ user_id: user, topic, everyone }) {
+  if (everyone) return 'into every inbox there is';
+  return topic ? `to whoever follows ${topic}` : `to user ${user}, whose inbox this page does not see`;
+}
+
+/** Until it is due it can be taken back, by whoever sent it. */
+function scheduled(eventId, due, headers) {
+  const line = step('', '');
+  const cancel = h('button', { type: 'button', class: 'link', 'data-testid': 'trace-cancel', onclick: async () => {
+    cancel.disabled = true;
+    try {
+      await api('DELETE', `/notifications/scheduled/${eventId}`, undefined, { headers });
+      line.done('cancelled', 'it does not come');
+      for (const next of line.node.parentElement.querySelectorAll('.pending')) next.remove();
+    } catch (error) {
+      cancel.disabled = false;
+      sayFailed('It was not cancelled.', error);
+    }
+  } }, 'Cancel');
+  line.done('scheduled', [`for ${exactText(due).slice(0, 19)} `, cancel]);
+  line.node.dataset.testid = 'trace-scheduled';
+  return line.node;
+}
+
 function follow(list, eventId, begun) {
-  const waiting = step('waiting', 'to be stored');
+  const waiting = step('waiting', begun > Date.now() ? 'to be due' : 'to be stored');
   list.append(waiting.node);
   const ended = new AbortController();
   const arrive = () => {
@@ -64,7 +94,7 @@ function follow(list, eventId, begun) {
   const patience = setTimeout(() => {
     const live = get('connection').name === 'live';
     waiting.note(live ? 'the consumer has not stored it yet' : 'this page is not connected; it comes with the reconnect');
-  }, PATIENCE_MS);
+  }, Math.min(TIMER_MAX_MS, PATIENCE_MS + Math.max(0, begun - Date.now())));
   on('notification', arrive, ended.signal);
   arrive();
 }
