@@ -159,15 +159,25 @@ func (c *Client) correctTopic(ctx context.Context, adm *kadm.Client, full string
 	return "changed " + strings.Join(said, ", "), nil
 }
 
+// topicsAppear is how long CheckTopics waits for topics that are not there.
+const topicsAppear = 3 * time.Second
+
 // CheckTopics is an error that names the topics that are missing, and the
 // command that makes them.
 func (c *Client) CheckTopics(ctx context.Context, names ...string) error {
 	var missing []string
-	for _, name := range names {
-		if _, err := c.Partitions(ctx, name); errors.Is(err, kerr.UnknownTopicOrPartition) {
-			missing = append(missing, c.cfg.TopicPrefix+name)
-		} else if err != nil {
-			return err
+	// A broker of a busy cluster hears of topics a moment after they were made.
+	for deadline := time.Now().Add(topicsAppear); ; {
+		missing = missing[:0]
+		for _, name := range names {
+			if _, err := c.Partitions(ctx, name); errors.Is(err, kerr.UnknownTopicOrPartition) {
+				missing = append(missing, c.cfg.TopicPrefix+name)
+			} else if err != nil {
+				return err
+			}
+		}
+		if len(missing) == 0 || time.Now().After(deadline) || lifecycle.Sleep(ctx, topicsAppear/10) != nil {
+			break
 		}
 	}
 	if len(missing) > 0 {
