@@ -14,6 +14,7 @@ const ARRIVALS_KEPT = 100;
 // The stream that opens follows the rooms, too, so it waits for their names;
 // not for long, since it can learn them later.
 const ROOMS_WITHIN_MS = 1_500;
+const BYE_ASKED_AFTER_MS = 500;
 const ASKED_AT = 2; // lost so many times in a row, the page asks whether the session still is
 
 // A stream follows a hundred durable topics; the open room may be one more.
@@ -84,7 +85,10 @@ export async function startStream() {
     if (news) emit('counts-heard', data);
   });
   // The next connection would be refused: it asks for more than a stranger gets.
-  listen('bye', ({ data }) => { if (get('user') && data?.reason !== 'draining') loadProfile().catch(() => {}); });
+  // Whoever signed out here is told by the answer to that, in a moment.
+  listen('bye', ({ data }) => {
+    if (data?.reason !== 'draining') setTimeout(() => { if (mine === stream && get('user')) loadProfile().catch(() => {}); }, BYE_ASKED_AFTER_MS);
+  });
   listen('resumed', ({ data }) => {
     // Going into another room opens the stream anew over SSE: nobody missed it.
     if (broken || data.replayed > 0) set('catchUp', { missed: Number(data.replayed) || 0, reason: data.reason, at: Date.now() });
