@@ -180,10 +180,13 @@ func pause(d time.Duration) { <-time.After(d) }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
-// Start makes a program of the whole, embedded, and waits until it is ready.
+// Start makes a program of the whole, and waits until it is ready. Its database
+// is one of this test binary's own cluster, which is there already: a cluster for
+// each program, as NewProgram's have it, is most of what such a test costs.
 func Start(tb testing.TB, env ...string) *Program {
 	tb.Helper()
-	p := NewProgram(tb, env...)
+	database := "CRIER_DATABASE_URL=" + Postgres(tb) // dropped after the program has ended
+	p := NewProgram(tb, append([]string{database}, env...)...)
 	p.Start()
 	return p
 }

@@ -169,9 +169,11 @@ func TestCompose(t *testing.T) {
 		if len(test) < 3 || test[0] != "CMD" || test[1] != "/crier" {
 			t.Fatalf("%s has no health check by crier itself: %v", name, test)
 		}
-		if out, err := p.Beside(test[2:]...); err != nil || strings.TrimSpace(out) != "ready" {
-			t.Errorf("the health of the %s: %v %s", name, err, out)
-		}
+		// A monitor loads its alerts before it is ready.
+		criertest.Eventually(t, patience, "the health of the "+name, func() bool {
+			out, err := p.Beside(test[2:]...)
+			return err == nil && strings.TrimSpace(out) == "ready"
+		})
 	}
 
 	gateway := parts["gateway"]

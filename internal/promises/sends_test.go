@@ -186,7 +186,7 @@ func TestScheduledSend(t *testing.T) {
 	p := criertest.Start(t)
 	ann := p.SignUp("ann")
 	service := p.Service()
-	due := time.Now().Add(3 * time.Second)
+	due := time.Now().Add(6 * time.Second)
 	later := mustSend(t, service, map[string]any{"user_id": ann.ID, "title": "later", "deliver_at": due})
 	never := mustSend(t, service, map[string]any{"user_id": ann.ID, "title": "never", "deliver_at": due})
 	own := mustSend(t, ann.Client, map[string]any{"user_id": ann.ID, "title": "own", "deliver_at": due.Add(time.Hour)})

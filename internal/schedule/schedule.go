@@ -173,6 +173,9 @@ func (s *Store) Done(ctx context.Context, send *Send, now time.Time) error {
 	return nil
 }
 
+// scheduled is the State of a send that waits.
+const scheduled = "scheduled"
+
 // State is how a scheduled send stands.
 type State struct {
 	EventID     string     `json:"event_id"`
@@ -204,7 +207,7 @@ func (s *Store) Get(ctx context.Context, sender, eventID string) (State, error) 
 	case stored != nil:
 		st.State = "delivering"
 	default:
-		st.State = "scheduled"
+		st.State = scheduled
 	}
 	return st, nil
 }
@@ -213,17 +216,22 @@ func (s *Store) Get(ctx context.Context, sender, eventID string) (State, error) 
 // nothing. ErrUnknown: there is none; ErrTooLate: somebody has it, or is about
 // to.
 func (s *Store) Cancel(ctx context.Context, sender, eventID string, now time.Time) (State, error) {
-	_, err := s.db.Exec(ctx, `
-		update pending_sends set cancelled_at = $3
-		where sender = $1 and event_id = $2 and cancelled_at is null and stored_at is null and done_at is null`, sender, eventID, now)
-	if err != nil {
-		return State{}, fmt.Errorf("cancelling a send: %w", err)
+	for {
+		_, err := s.db.Exec(ctx, `
+			update pending_sends set cancelled_at = $3
+			where sender = $1 and event_id = $2 and cancelled_at is null and stored_at is null and done_at is null`, sender, eventID, now)
+		if err != nil {
+			return State{}, fmt.Errorf("cancelling a send: %w", err)
+		}
+		st, err := s.Get(ctx, sender, eventID)
+		if err != nil || st.CancelledAt != nil {
+			return st, err
+		}
+		if st.State != scheduled {
+			return st, ErrTooLate
+		}
+		// It was kept between the two statements: there is something to cancel now.
 	}
-	st, err := s.Get(ctx, sender, eventID)
-	if err == nil && st.CancelledAt == nil {
-		err = ErrTooLate
-	}
-	return st, err
 }
 
 // Prune forgets what was done or cancelled long ago.
