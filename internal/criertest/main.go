@@ -99,5 +99,15 @@ func serverDir(name string) (dir string, remove func() error, err error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return "", nil, fmt.Errorf("opening the folder for %s: %w", name, err)
 	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
+	return dir, func() error { return removeAll(dir) }, nil
+}
+
+// removeAll removes a server's folder. A server that was killed may still be
+// writing its last file.
+func removeAll(dir string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; pause(50 * time.Millisecond) {
+		if err := os.RemoveAll(dir); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

@@ -64,8 +64,9 @@ func TestTail(t *testing.T) {
 		if _, err := w.admin().CreatePartitions(t.Context(), 1, w.prefix+kafka.Deliveries); err != nil {
 			t.Fatal(err)
 		}
-		raw := w.client() // whose metadata is new
+		raw := w.client()
 		criertest.Eventually(t, patience, "the new partition takes a record", func() bool {
+			raw.ForceMetadataRefresh() // the broker that it asked may not have known it yet
 			return raw.ProduceSync(t.Context(), &kgo.Record{Topic: w.prefix + kafka.Deliveries, Partition: 2, Value: []byte("added")}).FirstErr() == nil
 		})
 		got, lost = w.until(tail, func(r []kafka.Record, _ []string) bool { return len(r) >= 1 })
