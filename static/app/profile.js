@@ -7,7 +7,7 @@ import { gatePanel } from './feedback.js';
 import { clearProblem, field, setFieldError, showProblem, whileBusy } from './form.js';
 import { go } from './router.js';
 import { sessionList } from './session-list.js';
-import { loadProfile, signedOut } from './session.js';
+import { endBy, loadProfile } from './session.js';
 import { get, on } from './state.js';
 import { announce, sayFailed, toast } from './toast.js';
 
@@ -109,8 +109,7 @@ function leaveForm(user) {
   const submit = h('button', { class: 'danger', 'data-testid': 'leave-submit', disabled: true }, 'Delete my account for good');
   const leave = async () => {
     try {
-      await api('DELETE', '/profile');
-      signedOut();
+      await endBy(() => api('DELETE', '/profile'));
       go('/', { replace: true });
       toast('Your account is deleted, with everything that was yours.');
     } catch (error) {

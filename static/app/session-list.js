@@ -6,7 +6,7 @@ import { failedPanel, skeleton } from './feedback.js';
 import { whileBusy } from './form.js';
 import { exactText } from './format.js';
 import { go } from './router.js';
-import { signedOut } from './session.js';
+import { endBy } from './session.js';
 import { announce, sayFailed } from './toast.js';
 
 export function sessionList(signal) {
@@ -58,8 +58,7 @@ function confirmAll(button) {
   }
   whileBusy(button, async () => {
     try {
-      await api('POST', '/logout', { all: true });
-      signedOut();
+      await endBy(() => api('POST', '/logout', { all: true }));
       go('/login', { replace: true });
     } catch (error) {
       sayFailed('Your sessions go on.', error);

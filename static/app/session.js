@@ -3,7 +3,7 @@
 // first visit does not begin with a refused request.
 
 import { api } from './api.js';
-import { get, kept, on, set } from './state.js';
+import { emit, get, kept, on, set } from './state.js';
 import { go } from './router.js';
 
 export async function loadProfile() {
@@ -30,12 +30,24 @@ export async function signUp(username, password, email) {
   await logIn(username, password);
 }
 
-export async function logOut() {
-  await api('POST', '/logout');
+export const logOut = () => endBy(() => api('POST', '/logout'));
+
+/**
+ * Makes a request that ends this session. The stream is let go first: the server
+ * ends it too, and it would come back, and be refused, before the answer is here.
+ */
+export async function endBy(request) {
+  emit('session-ending');
+  try {
+    await request();
+  } catch (error) {
+    emit('session-stays');
+    throw error;
+  }
   become(null);
 }
 
-/** The session has ended by another request than logOut's. */
+/** The session has ended by another request. */
 export const signedOut = () => become(null);
 
 /**

@@ -140,6 +140,8 @@ function arrived(notification, at) {
 }
 
 on('user', startStream);
+on('session-ending', () => stream?.close('signing out'));
+on('session-stays', () => stream?.open());
 on('status', () => stream?.setTopics(topics()));
 on('rooms-listed', () => {
   stream?.setTopics(topics());
