@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,9 @@ type ReturnConfig struct {
 	// RestartFunc ends the gateway and starts it again, at the same address.
 	RestartFunc func() (pid int, err error)
 }
+
+// profiledReturn is how long a return is profiled.
+const profiledReturn = 3 * time.Second
 
 // RunReturn has everybody connect and leave, stores what they miss, restarts the
 // gateway, and measures until everybody who comes back has everything.
@@ -60,6 +64,7 @@ func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	if err != nil {
 		return out, err
 	}
+	profiled := cfg.Profile.take(ctx, profiledReturn)
 	var arrived, doubled, disordered atomic.Int64
 	list := make([]*stream, cfg.Connections)
 	began := time.Now()
@@ -101,7 +106,7 @@ func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	out.CPUSeconds = (after - before).Seconds()
 	out.CPU = out.CPUSeconds / (float64(max(1, out.Arrived)) / 1e6)
 	out.Rate = float64(out.Arrived) / out.CaughtUp
-	return out, err
+	return out, errors.Join(err, profiled())
 }
 
 // missed are the records of what everybody misses.

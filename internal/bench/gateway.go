@@ -40,6 +40,7 @@ type GatewayConfig struct {
 	Payload     int
 	Silent      int // of the connections, that never read
 	TokenFunc   func(user string) (string, error)
+	Profile     *Profile // nil: none is taken
 	// Producer sends deliveries; nil: the other side sends by itself (the floor).
 	Producer interface {
 		ProduceAsync(ctx context.Context, r kafka.Record, done func(kafka.Record, error))
@@ -125,6 +126,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	if before, err = cpuTime(cfg.PID); err != nil {
 		return out, err
 	}
+	profiled := cfg.Profile.take(ctx, cfg.Duration)
 	began = time.Now()
 	s.counting.Store(true)
 	out.Sent, err = s.load(ctx)
@@ -138,7 +140,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	if out.RSS, err = residentMB(cfg.PID); err != nil {
 		return out, err
 	}
-	err = s.readers.Err()
+	err = errors.Join(s.readers.Err(), profiled())
 	s.close(ctx) // the readers hand in their latencies
 	s.summarise(&out, took, after-before)
 	return out, err

@@ -38,17 +38,22 @@ type benchGatewayCmd struct {
 	Duration    time.Duration `default:"10s" help:"How long the load lasts."`
 	Missed      int           `help:"What each reader missed; 0: 10 (storm), 1000 (resume)."`
 	NoFloor     bool          `help:"Leave out the floor."`
+	Gateways    int           `default:"1" help:"So many gateways side by side, with --connections each (idle)."`
+	Profile     string        `help:"Write the gateway's CPU profile under load to this file, and its heap at the end to FILE.heap."`
+	At          string        `hidden:"" help:"Load the gateway at this address, whose secret is CRIER_JWT_SECRET: how several are loaded, each by a process with open files of its own."`
+	AtPID       int           `name:"at-pid" hidden:"" help:"Its process."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 }
 
 // gatewayReport is what --json prints.
 type gatewayReport struct {
-	Floor      *bench.GatewayResult `json:"floor,omitempty"`
-	Alone      *bench.GatewayResult `json:"alone,omitempty"` // slow: without those that never read
-	Gateway    bench.GatewayResult  `json:"gateway"`
-	Lost       int64                `json:"lost"`
-	Doubled    int64                `json:"doubled"`
-	Disordered int64                `json:"disordered"`
+	Floor      *bench.GatewayResult  `json:"floor,omitempty"`
+	Alone      *bench.GatewayResult  `json:"alone,omitempty"` // slow: without those that never read
+	Gateway    bench.GatewayResult   `json:"gateway"`
+	Others     []bench.GatewayResult `json:"others,omitempty"` // of --gateways
+	Lost       int64                 `json:"lost"`
+	Doubled    int64                 `json:"doubled"`
+	Disordered int64                 `json:"disordered"`
 }
 
 // Run is called by the parser.
@@ -70,7 +75,21 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	if c.Mode == bench.Resume && c.Connections == 10_000 {
 		c.Connections = 1000
 	}
+	if c.At != "" {
+		return c.attached(e)
+	}
 	var report gatewayReport
+	if c.Gateways > 1 {
+		if c.Mode != bench.Idle {
+			return errors.New("--gateways: must be 1, or --mode idle")
+		}
+		all, err := c.sideBySide(e)
+		if err != nil {
+			return err
+		}
+		report.Gateway, report.Others = all[0], all[1:]
+		return c.print(e, &report)
+	}
 	if !c.NoFloor && (c.Mode == bench.Unicast || c.Mode == bench.Broadcast) {
 		floor, err := c.floor(e)
 		if err != nil {
@@ -92,6 +111,10 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	return c.print(e, &report)
+}
+
+func (c *benchGatewayCmd) print(e *env, report *gatewayReport) error {
 	report.Lost, report.Doubled, report.Disordered = report.Gateway.Lost, report.Gateway.Doubled, report.Gateway.Disordered
 	if c.JSON {
 		b, err := json.Marshal(report)
@@ -101,7 +124,7 @@ func (c *benchGatewayCmd) Run(e *env) error {
 		e.printf("%s\n", b)
 		return nil
 	}
-	c.table(e, &report)
+	c.table(e, report)
 	return nil
 }
 
@@ -115,6 +138,9 @@ func (c *benchGatewayCmd) table(e *env, report *gatewayReport) {
 	row("floor", report.Floor)
 	row("alone", report.Alone)
 	row("gateway", &report.Gateway)
+	for i := range report.Others {
+		row("gateway", &report.Others[i])
+	}
 	g := &report.Gateway
 	if f := report.Floor; f != nil && f.CPU > 0 {
 		e.printf("gateway : floor, CPU %.2f, rate %.2f\n", g.CPU/f.CPU, g.Rate/f.Rate)
@@ -135,14 +161,14 @@ type child struct {
 	err   error
 }
 
-func (e *env) child(args []string, env ...string) (*child, error) {
+func (e *env) child(out io.Writer, args []string, env ...string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	cmd := exec.Command(exe, args...)
 	cmd.Env = append(append(os.Environ(), "CRIER_LOG_LEVEL=warn"), env...)
-	cmd.Stdout, cmd.Stderr = io.Discard, e.Stderr
+	cmd.Stdout, cmd.Stderr = out, e.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %v: %w", args, err)
@@ -182,7 +208,7 @@ func (c *benchGatewayCmd) floor(e *env) (bench.GatewayResult, error) {
 	if err != nil {
 		return bench.GatewayResult{}, err
 	}
-	p, err := e.child([]string{"bench", "floor", "--addr", addr, "--connections", strconv.Itoa(c.Connections), "--rate", strconv.Itoa(c.Rate),
+	p, err := e.child(io.Discard, []string{"bench", "floor", "--addr", addr, "--connections", strconv.Itoa(c.Connections), "--rate", strconv.Itoa(c.Rate),
 		"--payload", strconv.Itoa(c.Payload), "--duration", c.Duration.String(), "--mode", c.Mode, "--transport", c.Transport})
 	if err != nil {
 		return bench.GatewayResult{}, err
@@ -225,49 +251,85 @@ func awaitListener(ctx context.Context, addr string, p *child) error {
 	return fmt.Errorf("nothing listens on %s", addr)
 }
 
-// gateway runs a gateway on an embedded broker and Postgres of this process.
+// loaded is what a gateway's load stands on: an embedded broker and Postgres of
+// this process, and gateways that are processes of their own.
+type loaded struct {
+	e      *env
+	ground *ground
+	env    []string
+	secret string
+}
+
+func (e *env) loaded() (*loaded, error) {
+	g, err := e.ground()
+	if err != nil {
+		return nil, err
+	}
+	secret := rand.Text() + rand.Text()
+	return &loaded{e: e, ground: g, secret: secret, env: []string{"CRIER_KAFKA_BROKERS=" + g.facts.Kafka, "CRIER_DATABASE_URL=" + g.facts.Postgres,
+		"CRIER_JWT_SECRET=" + secret, "CRIER_USERS=external", "CRIER_API_KEY=bench"}}, nil
+}
+
+func (l *loaded) close() { _ = l.ground.stop() } // its folder goes away with it
+
+// start runs a gateway and waits until it listens. The process is returned with
+// an error too.
+func (l *loaded) start(addr, admin string) (*child, error) {
+	p, err := l.e.child(io.Discard, []string{"gateway"}, append(slices.Clone(l.env), "CRIER_HTTP_ADDR="+addr, "CRIER_ADMIN_ADDR="+admin)...)
+	if err == nil {
+		err = awaitListener(l.e.ctx, addr, p)
+	}
+	return p, err
+}
+
+// minter makes tokens of the gateways' secret.
+func minter(ctx context.Context, secret string) (func(user string) (string, error), error) {
+	tokens, err := token.New(ctx, token.Config{Secret: secret})
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return func(user string) (string, error) {
+		return tokens.Mint(token.Identity{UserID: event.UserID(user), Expires: now.Add(time.Hour)}, now)
+	}, nil
+}
+
+// gateway runs one gateway and loads it.
 func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.GatewayResult, error) {
 	var none bench.GatewayResult
-	g, err := e.ground()
+	l, err := e.loaded()
 	if err != nil {
 		return none, err
 	}
-	defer func() { _ = g.stop() }() // its folder goes away with it
+	defer l.close()
 	addr, err := freeAddr(e.ctx)
 	if err != nil {
 		return none, err
 	}
-	secret := rand.Text() + rand.Text()
-	env := []string{"CRIER_HTTP_ADDR=" + addr, "CRIER_ADMIN_ADDR=127.0.0.1:0", "CRIER_KAFKA_BROKERS=" + g.facts.Kafka, "CRIER_DATABASE_URL=" + g.facts.Postgres,
-		"CRIER_JWT_SECRET=" + secret, "CRIER_USERS=external", "CRIER_API_KEY=bench"}
-	start := func() (*child, error) {
-		p, err := e.child([]string{"gateway"}, env...)
-		if err == nil {
-			err = awaitListener(e.ctx, addr, p)
-		}
-		return p, err
+	admin, err := freeAddr(e.ctx)
+	if err != nil {
+		return none, err
 	}
-	p, err := start()
+	p, err := l.start(addr, admin)
 	if p != nil {
 		defer func() { p.stop() }()
 	}
 	if err != nil {
 		return none, err
 	}
-	tokens, err := token.New(e.ctx, token.Config{Secret: secret})
-	if err != nil {
-		return none, err
-	}
-	producer, err := kafka.Open(kafka.Config{Brokers: []string{g.facts.Kafka}})
+	producer, err := kafka.Open(kafka.Config{Brokers: []string{l.ground.facts.Kafka}})
 	if err != nil {
 		return none, err
 	}
 	defer producer.Close()
-	now := time.Now()
 	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
-		Payload: c.Payload, Producer: producer, TokenFunc: func(user string) (string, error) {
-			return tokens.Mint(token.Identity{UserID: event.UserID(user), Expires: now.Add(time.Hour)}, now)
-		}}
+		Payload: c.Payload, Producer: producer}
+	if cfg.TokenFunc, err = minter(e.ctx, l.secret); err != nil {
+		return none, err
+	}
+	if c.Profile != "" {
+		cfg.Profile = &bench.Profile{File: c.Profile, Admin: admin}
+	}
 	if c.Mode != bench.Storm && c.Mode != bench.Resume {
 		return bench.RunGateway(e.ctx, cfg)
 	}
@@ -276,14 +338,77 @@ func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.Gatewa
 		missed = map[string]int{bench.Storm: 10, bench.Resume: 1000}[c.Mode]
 	}
 	return bench.RunReturn(e.ctx, bench.ReturnConfig{GatewayConfig: cfg, Missed: missed,
-		StoreFunc: func(ctx context.Context, recs []kafka.Record) error { return e.store(ctx, producer, recs, env) },
+		StoreFunc: func(ctx context.Context, recs []kafka.Record) error { return e.store(ctx, producer, recs, l.env) },
 		RestartFunc: func() (int, error) {
 			p.stop()
-			if p, err = start(); err != nil {
+			if p, err = l.start(addr, admin); err != nil {
 				return 0, err
 			}
 			return p.cmd.Process.Pid, nil
 		}})
+}
+
+// sideBySide runs gateways on one broker and Postgres. Each is loaded by a process
+// of its own: a process may have no more files open than one gateway.
+func (c *benchGatewayCmd) sideBySide(e *env) ([]bench.GatewayResult, error) {
+	l, err := e.loaded()
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	outputs := make([]bytes.Buffer, c.Gateways)
+	loads := make([]*child, c.Gateways)
+	for i := range loads {
+		addr, err := freeAddr(e.ctx)
+		if err != nil {
+			return nil, err
+		}
+		p, err := l.start(addr, "127.0.0.1:0")
+		if p != nil {
+			defer p.stop()
+		}
+		if err != nil {
+			return nil, err
+		}
+		loads[i], err = e.child(&outputs[i], []string{"bench", "gateway", "--mode", c.Mode, "--transport", c.Transport, "--connections", strconv.Itoa(c.Connections),
+			"--duration", c.Duration.String(), "--at", addr, "--at-pid", strconv.Itoa(p.cmd.Process.Pid)}, "CRIER_JWT_SECRET="+l.secret)
+		if err != nil {
+			return nil, err
+		}
+		defer loads[i].stop()
+	}
+	results := make([]bench.GatewayResult, c.Gateways)
+	for i, p := range loads {
+		if err := p.group.Wait(e.ctx); err != nil {
+			return nil, err
+		}
+		if p.err != nil {
+			return nil, fmt.Errorf("loading gateway %d: %w", i, p.err)
+		}
+		if err := json.Unmarshal(outputs[i].Bytes(), &results[i]); err != nil {
+			return nil, fmt.Errorf("reading what gateway %d's load found: %w", i, err)
+		}
+	}
+	return results, nil
+}
+
+// attached loads a gateway that another process runs, and prints what it found.
+func (c *benchGatewayCmd) attached(e *env) error {
+	tokens, err := minter(e.ctx, os.Getenv("CRIER_JWT_SECRET"))
+	if err != nil {
+		return err
+	}
+	result, err := bench.RunGateway(e.ctx, bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: c.At, PID: c.AtPID, Connections: c.Connections, Duration: c.Duration,
+		Payload: c.Payload, TokenFunc: tokens})
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
+	}
+	e.printf("%s\n", b)
+	return nil
 }
 
 // store produces records, and runs a consumer until it has stored them all.
@@ -293,7 +418,7 @@ func (e *env) store(ctx context.Context, k *kafka.Client, recs []kafka.Record, e
 			return err
 		}
 	}
-	p, err := e.child([]string{"consumer"}, env...)
+	p, err := e.child(io.Discard, []string{"consumer"}, env...)
 	if err != nil {
 		return err
 	}
