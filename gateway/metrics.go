@@ -39,6 +39,7 @@ func newMetrics(reg prometheus.Registerer, h *hub.Hub, p *wire.Pool) *metrics {
 		counter("crier_gateway_delivered_total", "Notifications sent to streams.", func() float64 { return float64(h.Stats().Delivered) }),
 		counter("crier_gateway_repeats_total", "Deliveries that were repeats.", func() float64 { return float64(h.Stats().Repeats) }),
 		counter("crier_gateway_holes_total", "Holes that were filled from the inbox.", func() float64 { return float64(h.Stats().Holes) }),
+		counter("crier_gateway_recalled_total", "Notifications that a stream had missed and was sent from memory.", func() float64 { return float64(h.Stats().Recalled) }),
 		counter("crier_gateway_stalled_total", "Connections cut because they took nothing.", func() float64 { return float64(p.Stats().Stalled) }),
 	)
 	return m

@@ -19,12 +19,9 @@ import (
 func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, each func(*kafka.Record)) error {
 	var wait lifecycle.Backoff
 	for {
-		recs, lost, err := t.Poll(ctx)
+		lost, err := t.Poll(ctx, each)
 		if ctx.Err() != nil {
 			return nil
-		}
-		for i := range recs {
-			each(&recs[i])
 		}
 		if slices.Contains(lost, kafka.Deliveries) {
 			g.metrics.lost.Inc()
@@ -65,20 +62,41 @@ func (g *Gateway) event(r *kafka.Record) {
 		g.signal(r)
 		return
 	}
-	if connection := r.Header("connection"); connection != "" {
-		g.presence.Directed(r.Header("kind"), connection, r.Value)
+	var owner, topic, kind, author, connection []byte
+	id := int64(0)
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "user":
+			owner = h.Value
+		case "topic":
+			topic = h.Value
+		case "id":
+			var err error
+			if id, err = strconv.ParseInt(string(h.Value), 10, 64); err != nil {
+				id = 0
+			}
+		case "kind":
+			kind = h.Value
+		case "author":
+			author = h.Value
+		case "connection":
+			connection = h.Value
+		}
+	}
+	if len(connection) > 0 {
+		g.presence.Directed(string(kind), string(connection), r.Value)
 		return
 	}
-	owner := event.UserID(r.Header("user"))
-	if topic := r.Header("topic"); topic != "" {
-		owner = event.TopicOwner(topic)
+	d := hub.Stored{ID: id, Data: r.Value}
+	if len(topic) > 0 {
+		owner = []byte(event.TopicOwner(string(topic)))
+		d.Kind, d.Author = string(kind), string(author)
 	}
-	id, err := strconv.ParseInt(r.Header("id"), 10, 64)
-	if owner == "" || err != nil {
+	if len(owner) == 0 || id <= 0 {
 		g.metrics.foreign.Inc()
 		return
 	}
-	g.hub.Deliver(owner, hub.Stored{ID: id, Data: r.Value, Kind: r.Header("kind"), Author: r.Header("author")})
+	g.hub.Deliver(owner, d)
 }
 
 func (g *Gateway) signal(r *kafka.Record) {

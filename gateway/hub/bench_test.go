@@ -22,6 +22,12 @@ func (s *taker) SendAt(e *Event, cursor string) bool {
 	s.taken += int64(len(cursor))
 	return s.Send(e)
 }
+func (s *taker) SendPage(events []*Event, before, after string) int {
+	for _, e := range events {
+		s.SendAt(e, before+after)
+	}
+	return len(events)
+}
 func (s *taker) Busy() bool                { return false }
 func (s *taker) CaughtUp(int) bool         { return true }
 func (s *taker) Bye(string, time.Duration) {}
@@ -40,7 +46,7 @@ func BenchmarkDeliverUnicast(b *testing.B) {
 	b.ResetTimer()
 	n := 0
 	for b.Loop() {
-		if h.Deliver(names[n%users], Stored{ID: int64(n/users) + 1, Data: payload}) != 1 {
+		if h.Deliver([]byte(names[n%users]), Stored{ID: int64(n/users) + 1, Data: payload}) != 1 {
 			b.Fatal("nobody got it")
 		}
 		n++
@@ -60,7 +66,7 @@ func BenchmarkDeliverBroadcast(b *testing.B) {
 	id := int64(0)
 	for b.Loop() {
 		id++
-		if h.Deliver("ann", Stored{ID: id, Data: payload}) != streams {
+		if h.Deliver([]byte("ann"), Stored{ID: id, Data: payload}) != streams {
 			b.Fatal("somebody did not get it")
 		}
 	}
@@ -73,7 +79,7 @@ func BenchmarkDeliverNobody(b *testing.B) {
 	payload := make([]byte, 300)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.Deliver("nobody", Stored{ID: 1, Data: payload})
+		h.Deliver([]byte("nobody"), Stored{ID: 1, Data: payload})
 	}
 }
 

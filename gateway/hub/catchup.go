@@ -79,7 +79,8 @@ func (h *Hub) CatchUp(ctx context.Context) error {
 // Workers is how many goroutines run CatchUp.
 func (h *Hub) Workers() int { return catchUpWorkers }
 
-// advance reads one page for a stream and sends it.
+// advance sends one page to a stream, from what was delivered a moment ago, or
+// else read for it.
 func (h *Hub) advance(ctx context.Context, m *member) error {
 	sh := h.shard(m.owner)
 	sh.mu.Lock()
@@ -89,6 +90,12 @@ func (h *Hub) advance(ctx context.Context, m *member) error {
 		return nil
 	}
 	after, known := m.last, a.highest
+	if events := sh.recent.after(a, after); events != nil {
+		h.recalled.Add(int64(len(events)))
+		m.advanceBy(a, events, 0)
+		sh.mu.Unlock()
+		return nil
+	}
 	sh.mu.Unlock()
 
 	events, err := h.read(ctx, m.owner, after, known)
@@ -100,26 +107,53 @@ func (h *Hub) advance(ctx context.Context, m *member) error {
 	if m.gone {
 		return nil
 	}
-	for _, ev := range events {
-		if !m.send(ev) {
-			m.state = stalled
-			return nil
+	if len(events) == page {
+		known = 0
+	}
+	m.advanceBy(a, events, known)
+	return nil
+}
+
+// advanceBy sends what was missed. Everything up to known was committed before it
+// was read: what is not among it is deleted, and no longer waited for. Called with
+// the shard's lock held.
+func (m *member) advanceBy(a *audience, events []*Event, known int64) {
+	for len(events) > 0 {
+		part := events[:writable(events)]
+		n := m.sendPage(part)
+		if n > 0 {
+			m.last = part[n-1].ID
+			m.replayed += n
+			m.stream.hub.delivered.Add(int64(n))
 		}
-		m.last = ev.ID
-		m.replayed++
-		h.delivered.Add(1)
+		if n < len(part) {
+			m.state = stalled
+			return
+		}
+		events = events[n:]
 	}
-	if len(events) < page {
-		// Everything up to `known` was committed before the read: what was not
-		// among it is deleted, and no longer waited for.
-		m.last = max(m.last, known)
-	}
+	m.last = max(m.last, known)
 	if m.last >= a.highest {
 		m.becomeLive(a)
-		return nil
+		return
 	}
 	m.fallBehind()
-	return nil
+}
+
+// writeBytes bounds what is handed to a stream as one frame: a full socket must
+// not keep more than it would of single events.
+const writeBytes = 64 << 10
+
+// writable is how many of the events go to a stream at once, at least one.
+func writable(events []*Event) int {
+	size := 0
+	for i, ev := range events {
+		size += len(ev.Data)
+		if size > writeBytes && i > 0 {
+			return i
+		}
+	}
+	return len(events)
 }
 
 // Pages of topics are kept for a moment: a topic's readers come back together,

@@ -61,8 +61,13 @@ func (h *Hub) check(ctx context.Context, counts bool) error {
 		sh := &h.shards[i]
 		sh.mu.Lock()
 		users := make([]event.UserID, 0, len(sh.users))
-		for u := range sh.users {
-			users = append(users, u)
+		for u, a := range sh.users {
+			switch {
+			case len(a.subs) > 0:
+				users = append(users, u)
+			case time.Since(a.left) > lingering:
+				delete(sh.users, u)
+			}
 		}
 		sh.mu.Unlock()
 		for len(users) > 0 {
@@ -108,7 +113,12 @@ func (h *Hub) Counts(user event.UserID, c event.Counts) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	a := sh.users[user]
-	if a == nil || c.Version <= a.counts.Version {
+	if a == nil {
+		return
+	}
+	// What was marked or deleted is not as it was delivered.
+	a.newest = noSlot
+	if c.Version <= a.counts.Version {
 		return
 	}
 	a.counts = c

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -139,7 +140,7 @@ func (r *reader) Send(e *Event) bool {
 	if r.room > 0 {
 		r.room--
 	}
-	r.events = append(r.events, e)
+	r.events = append(r.events, &Event{Type: e.Type, ID: e.ID, Data: e.Data, Cursor: e.Cursor, Topic: e.Topic, Kind: e.Kind, Author: e.Author})
 	return true
 }
 
@@ -152,6 +153,22 @@ func (r *reader) SendAt(e *Event, cursor string) bool {
 	defer r.mu.Unlock()
 	r.cursors = append(r.cursors, cursor)
 	return true
+}
+
+// SendPage takes one after the other, as far as there is room.
+func (r *reader) SendPage(events []*Event, before, after string) int {
+	for i, e := range events {
+		if before == "" && after == "" {
+			if !r.Send(e) {
+				return i
+			}
+			continue
+		}
+		if !r.SendAt(e, before+strconv.FormatInt(e.ID, 10)+after) {
+			return i
+		}
+	}
+	return len(events)
 }
 
 func (r *reader) Busy() bool {

@@ -23,7 +23,8 @@ const (
 )
 
 // Event is something sent to streams. It is encoded once for each kind of
-// stream, by whichever sink asks first.
+// stream, by whichever sink asks first. A sink may not keep it: its memory may
+// be another event's next.
 type Event struct {
 	Type string
 	ID   int64  // the place in the inbox or topic; 0: none
@@ -33,6 +34,7 @@ type Event struct {
 	// Of a message: its topic, its kind there, and who said it.
 	Topic, Kind, Author string
 
+	single  bool // for one stream: nobody else will ask for its encoding
 	encoded [encodings]atomic.Pointer[[]byte]
 }
 
@@ -48,6 +50,9 @@ const (
 
 // Encoded is the event's frame for one kind of stream, made by make at first.
 func (e *Event) Encoded(kind int, make func(*Event) []byte) []byte {
+	if e.single {
+		return make(e)
+	}
 	if p := e.encoded[kind].Load(); p != nil {
 		return *p
 	}
@@ -66,6 +71,11 @@ type Sink interface {
 	// SendAt is Send for a stream that follows durable topics: cursor is its place
 	// in all of them, and the inbox, with the event.
 	SendAt(e *Event, cursor string) bool
+	// SendPage hands over events of one inbox or topic that a reader has missed, as
+	// few frames as possible, and returns how many of them were taken, from the
+	// first on; fewer than all is what false is for Send. The reader's cursor with
+	// each is its ID between before and after.
+	SendPage(events []*Event, before, after string) int
 	// Busy says that more is waiting for the connection than a tick is worth.
 	Busy() bool
 	// CaughtUp is called when a stream that was started behind has everything,
@@ -110,11 +120,14 @@ type Hub struct {
 	delivered   atomic.Int64
 	repeats     atomic.Int64
 	holes       atomic.Int64
+	recalled    atomic.Int64
 }
 
 type shard struct {
-	mu    sync.Mutex
-	users map[event.UserID]*audience // and topics, by their owners' names
+	mu     sync.Mutex
+	users  map[event.UserID]*audience // and topics, by their owners' names
+	event  Event                      // what Deliver sends, used again for each
+	recent recent
 }
 
 // audience is the streams on this gateway that get what one user's inbox, or one
@@ -127,6 +140,9 @@ type audience struct {
 	// counts that were not yet sent, because others were a moment ago
 	countsDue  bool
 	countsSent time.Time
+
+	newest int64     // number of its newest slot in the shard's recent
+	left   time.Time // when its last stream left, while it has none
 }
 
 // New makes a hub.
@@ -138,6 +154,21 @@ func New(source Source) *Hub {
 	h.ticks.init()
 	h.catch.cond = sync.NewCond(&h.catch.mu)
 	return h
+}
+
+// set makes it what `deliveries` says was stored for an owner, whatever it was.
+func (e *Event) set(owner event.UserID, d *Stored, streams int) {
+	e.Type, e.ID, e.Data, e.Cursor = Notification, d.ID, d.Data, ""
+	e.Topic, e.Kind, e.Author = "", "", ""
+	if topic, ok := owner.Topic(); ok {
+		e.Type, e.Topic, e.Kind, e.Author = Message, topic, d.Kind, d.Author
+	}
+	e.single = streams == 1
+	for i := range e.encoded {
+		if e.encoded[i].Load() != nil {
+			e.encoded[i].Store(nil)
+		}
+	}
 }
 
 func (h *Hub) shard(user event.UserID) *shard {
@@ -153,28 +184,29 @@ type Stored struct {
 
 // Event is it as something sent to streams.
 func (d *Stored) Event(owner event.UserID) *Event {
-	if topic, ok := owner.Topic(); ok {
-		return &Event{Type: Message, ID: d.ID, Data: d.Data, Topic: topic, Kind: d.Kind, Author: d.Author}
-	}
-	return &Event{Type: Notification, ID: d.ID, Data: d.Data}
+	e := new(Event)
+	e.set(owner, d, 0)
+	return e
 }
 
-// Deliver brings what was stored for an owner. Called by the tail of
-// `deliveries`, in the order of its partition; repeats are dropped, holes
-// filled. Nobody connected: nothing is done.
-func (h *Hub) Deliver(owner event.UserID, d Stored) (streams int) {
-	sh := h.shard(owner)
+// Deliver brings what was stored for an owner, whose name comes as it stands in
+// the record. Called by the tail of `deliveries`, in the order of its partition;
+// repeats are dropped, holes filled. Nobody connected: nothing is done.
+func (h *Hub) Deliver(owner []byte, d Stored) (streams int) {
+	sh := &h.shards[maphash.Bytes(h.seed, owner)%shardCount] // as shard has it
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	a := sh.users[owner]
+	a := sh.users[event.UserID(owner)]
 	if a == nil {
 		return 0
 	}
-	ev := d.Event(owner)
+	ev := &sh.event
+	ev.set(a.user, &d, len(a.subs))
 	if ev.ID <= a.highest {
 		h.repeats.Add(1)
 	}
 	a.highest = max(a.highest, ev.ID)
+	sh.recent.put(a, &d)
 	for _, m := range a.subs {
 		if m.state != live || ev.ID <= m.last {
 			continue
@@ -192,6 +224,7 @@ func (h *Hub) Deliver(owner event.UserID, d Stored) (streams int) {
 			m.state = stalled
 		}
 	}
+	ev.Data = nil // it holds all that was fetched beside it
 	return streams
 }
 
@@ -205,6 +238,7 @@ func (h *Hub) EndSession(user event.UserID, session, reason string) {
 	sh.mu.Lock()
 	var byes []func()
 	if a := sh.users[user]; a != nil {
+		a.newest = noSlot // the account may be gone
 		for _, m := range a.subs {
 			if s := m.stream; session == "" || s.session == session {
 				if bye := s.farewell(reason, 0); bye != nil {
@@ -222,11 +256,12 @@ func (h *Hub) EndSession(user event.UserID, session, reason string) {
 // Stats are figures for metrics.
 type Stats struct {
 	Subscribers, Delivered, Repeats, Holes, CatchingUp int64
+	Recalled                                           int64 // of Delivered, from what was delivered a moment ago
 }
 
 // Stats counts since the start.
 func (h *Hub) Stats() Stats {
 	h.catch.mu.Lock()
 	defer h.catch.mu.Unlock()
-	return Stats{h.subscribers.Load(), h.delivered.Load(), h.repeats.Load(), h.holes.Load(), int64(len(h.catch.queue))}
+	return Stats{h.subscribers.Load(), h.delivered.Load(), h.repeats.Load(), h.holes.Load(), int64(len(h.catch.queue)), h.recalled.Load()}
 }

@@ -59,7 +59,7 @@ func TestOrderRepeatsHoles(t *testing.T) {
 				w.commit(ann, c.committed)
 				w.remove(ann, c.deleted...)
 				for _, id := range c.deliver {
-					w.Deliver(ann, Stored{ID: id, Data: data(ann, id)})
+					w.Deliver([]byte(ann), Stored{ID: id, Data: data(ann, id)})
 					synctest.Wait()
 				}
 				wantIDs(t, "the stream", r, through(c.committed, c.deleted...))
@@ -69,7 +69,7 @@ func TestOrderRepeatsHoles(t *testing.T) {
 				// It is live again: the next one needs no read.
 				reads := w.reads
 				w.commit(ann, 1)
-				if n := w.Deliver(ann, Stored{ID: c.committed + 1, Data: data(ann, c.committed+1)}); n != 1 || w.reads != reads {
+				if n := w.Deliver([]byte(ann), Stored{ID: c.committed + 1, Data: data(ann, c.committed+1)}); n != 1 || w.reads != reads {
 					t.Errorf("the next: %d streams and %d reads, want 1 and 0", n, w.reads-reads)
 				}
 			})
@@ -86,7 +86,7 @@ func TestTombstonesDoNotWait(t *testing.T) {
 		w.commit(ann, 3)
 		w.remove(ann, 1, 2)
 		began := time.Now()
-		w.Deliver(ann, Stored{ID: 3, Data: data(ann, 3)})
+		w.Deliver([]byte(ann), Stored{ID: 3, Data: data(ann, 3)})
 		synctest.Wait()
 		wantIDs(t, "the stream", r, []int64{3})
 		if d := time.Since(began); d != 0 {
@@ -122,7 +122,7 @@ func TestCaughtUp(t *testing.T) {
 				w.open(ann, "", c.has, r)
 				synctest.Wait()
 				w.commit(ann, 1)
-				w.Deliver(ann, Stored{ID: c.last + 1, Data: data(ann, c.last+1)})
+				w.Deliver([]byte(ann), Stored{ID: c.last + 1, Data: data(ann, c.last+1)})
 				synctest.Wait()
 				r.drain(-1)
 				synctest.Wait()
@@ -194,9 +194,9 @@ func interleave(t *testing.T, w *world, seed uint64) {
 			lost, twice := rng.IntN(4) == 0, rng.IntN(4) == 0
 			delivering.Go(func() {
 				for id := last - n + 1; id <= last && !lost; id++ {
-					w.Deliver(u, Stored{ID: id, Data: data(u, id)})
+					w.Deliver([]byte(u), Stored{ID: id, Data: data(u, id)})
 					if twice {
-						w.Deliver(u, Stored{ID: id, Data: data(u, id)})
+						w.Deliver([]byte(u), Stored{ID: id, Data: data(u, id)})
 					}
 				}
 			})
@@ -209,7 +209,7 @@ func interleave(t *testing.T, w *world, seed uint64) {
 			o.has = rng.Int64N(head.Last + 1)
 			for range rng.IntN(3) { // between Subscribe and Start
 				id := w.commit(u, 1)
-				w.Deliver(u, Stored{ID: id, Data: data(u, id)})
+				w.Deliver([]byte(u), Stored{ID: id, Data: data(u, id)})
 			}
 			r.sub.Start(o.has, head)
 			streams = append(streams, o)
@@ -272,7 +272,7 @@ func TestNobodyConnected(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *world) {
 		r := w.open("bob", "", 0, newReader())
-		if n := w.Deliver(ann, Stored{ID: 1, Data: data(ann, 1)}); n != 0 {
+		if n := w.Deliver([]byte(ann), Stored{ID: 1, Data: data(ann, 1)}); n != 0 {
 			t.Errorf("%d streams got it, want 0", n)
 		}
 		wantIDs(t, "the other", r, nil)
@@ -280,11 +280,7 @@ func TestNobodyConnected(t *testing.T) {
 		if st := w.Stats(); st.Subscribers != 0 {
 			t.Errorf("%d subscribers, want 0", st.Subscribers)
 		}
-		for i := range w.shards {
-			if n := len(w.shards[i].users); n != 0 {
-				t.Errorf("shard %d still holds %d users", i, n)
-			}
-		}
+		w.wantForgotten(t)
 	})
 }
 
@@ -298,7 +294,7 @@ func TestSourceAway(t *testing.T) {
 		late := w.open(ann, "", 0, newReader())
 		now := w.open(ann, "", 10, newReader())
 		w.commit(ann, 1)
-		w.Deliver(ann, Stored{ID: 11, Data: data(ann, 11)})
+		w.Deliver([]byte(ann), Stored{ID: 11, Data: data(ann, 11)})
 		<-time.After(10 * time.Second)
 		wantIDs(t, "the live one", now, []int64{11})
 		wantIDs(t, "the late one", late, nil)

@@ -99,7 +99,7 @@ func (m *member) join() {
 	}
 	a := sh.users[m.owner]
 	if a == nil {
-		a = &audience{user: m.owner}
+		a = &audience{user: m.owner, newest: noSlot}
 		sh.users[m.owner] = a
 	}
 	a.subs = append(a.subs, m)
@@ -121,7 +121,7 @@ func (m *member) leave() bool {
 		a.subs = slices.Delete(a.subs, i, i+1)
 	}
 	if len(a.subs) == 0 {
-		delete(sh.users, m.owner)
+		a.left = time.Now() // whoever comes back soon is told what was missed from memory
 	}
 	return true
 }
@@ -232,6 +232,53 @@ func (m *member) send(ev *Event) bool {
 	}
 	*place = before
 	return false
+}
+
+// sendPage hands a page of missed events to the sink, and says how many it took.
+func (m *member) sendPage(events []*Event) int {
+	s := m.stream
+	t := s.topics.Load()
+	if t == nil {
+		return s.sink.SendPage(events, "", "")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, after := t.around(m)
+	n := s.sink.SendPage(events, before, after)
+	if n == 0 {
+		return 0
+	}
+	if m == &s.inbox {
+		t.inbox = events[n-1].ID
+	} else {
+		m.at = events[n-1].ID
+	}
+	return n
+}
+
+// around is the stream's cursor without the place of one member: what stands
+// before it and what behind. Called with the lock held.
+func (t *topics) around(m *member) (before, after string) {
+	b := make([]byte, 0, 64)
+	cut := 0
+	if m != &m.stream.inbox {
+		b = strconv.AppendInt(b, t.inbox, 10)
+		cut = len(b)
+	}
+	for _, o := range t.members {
+		if !o.inCursor {
+			continue
+		}
+		b = append(b, ';')
+		b = append(b, o.topic...)
+		b = append(b, '=')
+		if o == m {
+			cut = len(b)
+			continue
+		}
+		b = strconv.AppendInt(b, o.at, 10)
+	}
+	return string(b[:cut]), string(b[cut:])
 }
 
 // cursor is the stream's place in everything, as event.ParseCursor reads it.

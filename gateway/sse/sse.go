@@ -25,13 +25,19 @@ var heartbeat = []byte(":\n\n")
 // encode is an event as section 9.2.5 has it. Data is one line, so one data
 // field holds it.
 func encode(e *hub.Event) []byte {
-	b := make([]byte, 0, len(e.Type)+len(e.Data)+48)
+	return appendEvent(make([]byte, 0, len(e.Type)+len(e.Data)+48), e, "", "")
+}
+
+// appendEvent appends an event; its id is its place between before and after.
+func appendEvent(b []byte, e *hub.Event, before, after string) []byte {
 	b = append(b, "event: "...)
 	b = append(b, e.Type...)
 	switch {
 	case e.ID > 0:
 		b = append(b, "\nid: "...)
+		b = append(b, before...)
 		b = strconv.AppendInt(b, e.ID, 10)
+		b = append(b, after...)
 	case e.Cursor != "":
 		b = append(b, "\nid: "...)
 		b = append(b, e.Cursor...)
@@ -86,6 +92,22 @@ func (c *conn) SendAt(e *hub.Event, cursor string) bool {
 	b = append(b, cursor...)
 	b = append(b, '\n')
 	return c.wire.Write(append(b, body...))
+}
+
+// SendPage is part of hub.Sink: one frame for all.
+func (c *conn) SendPage(events []*hub.Event, before, after string) int {
+	size := 0
+	for _, e := range events {
+		size += len(e.Type) + len(before) + len(after) + len(e.Data) + 48
+	}
+	b := make([]byte, 0, size)
+	for _, e := range events {
+		b = appendEvent(b, e, before, after)
+	}
+	if !c.wire.Write(b) {
+		return 0
+	}
+	return len(events)
 }
 
 // busyBytes waiting mean that the socket lags by more than a round of ticks.

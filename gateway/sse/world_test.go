@@ -57,7 +57,7 @@ func (w *world) commit(n int64) {
 		w.last++
 		id := w.last
 		w.mu.Unlock()
-		w.hub.Deliver(ann, hub.Stored{ID: id, Data: w.event(id).Data})
+		w.hub.Deliver([]byte(ann), hub.Stored{ID: id, Data: w.event(id).Data})
 	}
 }
 

@@ -35,8 +35,9 @@ type Conn struct {
 
 	mu      sync.Mutex // guards what follows; taken after no other lock
 	outbox  [][]byte
-	pending int  // bytes in outbox and in flight
-	queued  bool // with its worker, its pump or its blocked writer
+	first   [2][]byte // the outbox's memory while it is short, as it mostly is
+	pending int       // bytes in outbox and in flight
+	queued  bool      // with its worker, its pump or its blocked writer
 	refused bool
 	closing bool // no more writes; close when the outbox is out
 	half    bool // our side is closed, and the peer's is waited for
@@ -82,6 +83,9 @@ func (c *Conn) Write(frame []byte) bool {
 		c.refused = c.refused || !c.closing
 		c.mu.Unlock()
 		return false
+	}
+	if len(c.outbox) == 0 {
+		c.outbox = c.first[:0]
 	}
 	c.outbox = append(c.outbox, frame)
 	c.pending += len(frame)
@@ -175,6 +179,7 @@ func (c *Conn) end(reason error) {
 	}
 	c.closed, c.closing, c.reason = true, true, reason
 	c.outbox, c.pending = nil, 0
+	clear(c.first[:])
 	h := c.hooks.Load()
 	c.told = h != nil
 	c.mu.Unlock()
@@ -191,13 +196,15 @@ func (c *Conn) end(reason error) {
 // End ends the connection at once.
 func (c *Conn) End(reason error) { c.end(reason) }
 
-// take takes the outbox to be written; nil when there is nothing, and then the
-// connection is no longer queued, and one that was closed since sent is ended.
-func (c *Conn) take() [][]byte {
+// take takes the outbox to be written, in the memory of into; nothing when there
+// is nothing, and then the connection is no longer queued, and one that was
+// closed since sent is ended.
+func (c *Conn) take(into [][]byte) [][]byte {
 	c.mu.Lock()
-	out := c.outbox
-	c.outbox = nil
-	if len(out) > 0 && !c.closed {
+	if len(c.outbox) > 0 && !c.closed {
+		out := append(into[:0], c.outbox...)
+		c.outbox = nil
+		clear(c.first[:])
 		c.mu.Unlock()
 		return out
 	}
@@ -207,7 +214,7 @@ func (c *Conn) take() [][]byte {
 	if closing {
 		c.finish()
 	}
-	return nil
+	return into[:0]
 }
 
 // sent accounts for what is out, and says whether the connection is to close.
@@ -251,7 +258,7 @@ func (c *Conn) Pump(ctx context.Context, w io.Writer, f Flusher) error {
 			return nil
 		case <-c.kick:
 		}
-		for bufs := c.take(); bufs != nil; bufs = c.take() {
+		for bufs := c.take(nil); len(bufs) > 0; bufs = c.take(nil) {
 			began := time.Now()
 			n, err := c.pumpOut(bufs, w, f, &began)
 			if err != nil && time.Since(began) >= c.pool.cfg.Stall {

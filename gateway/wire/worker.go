@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 // frames keep their order. The queue holds each connection at most once.
 type worker struct {
 	pool *Pool
+	vec  vector // what is being written; the worker's goroutine only
 
 	mu      sync.Mutex // guards queue and stopped; taken after no other lock
 	cond    *sync.Cond
@@ -59,23 +61,34 @@ func (w *worker) run(context.Context) error {
 
 // flush writes what waits, as long as the socket takes it.
 func (w *worker) flush(c *Conn) {
-	for bufs := c.take(); bufs != nil; bufs = c.take() {
-		if c.raw == nil {
-			c.block(bufs)
+	for {
+		w.vec.bufs = c.take(w.vec.bufs)
+		if len(w.vec.bufs) == 0 || !w.writeOut(c) {
 			return
 		}
-		n, rest, err := writev(c.raw, bufs)
-		if err != nil {
-			c.end(errors.Join(ErrGone, err))
-			return
-		}
-		if rest != nil {
-			c.account(n)
-			c.block(rest)
-			return
-		}
-		c.sent(n)
 	}
+}
+
+// writeOut writes what was taken; false: the connection is no longer this
+// worker's, or has ended.
+func (w *worker) writeOut(c *Conn) bool {
+	defer w.vec.forget()
+	if c.raw == nil {
+		c.block(slices.Clone(w.vec.bufs))
+		return false
+	}
+	n, rest, err := w.vec.write(c.raw)
+	switch {
+	case err != nil:
+		c.end(errors.Join(ErrGone, err))
+		return false
+	case len(rest) > 0:
+		c.account(n)
+		c.block(slices.Clone(rest))
+		return false
+	}
+	c.sent(n)
+	return true
 }
 
 // account notes bytes that are out while more of the same frames are not.
@@ -91,7 +104,7 @@ func (c *Conn) block(bufs [][]byte) {
 	c.pool.blocked.Add(1)
 	c.pool.group.Go("full socket", func(context.Context) error {
 		defer c.pool.blocked.Add(-1)
-		for ; bufs != nil; bufs = c.take() {
+		for ; len(bufs) > 0; bufs = c.take(nil) {
 			n := 0
 			for _, b := range bufs {
 				n += len(b)

@@ -8,6 +8,10 @@ import "syscall"
 // only while something is to be written.
 const canWritev = false
 
-func writev(syscall.RawConn, [][]byte) (int, [][]byte, error) {
-	panic("writev is not called where canWritev is false")
+type vector struct{ bufs [][]byte }
+
+func (*vector) write(syscall.RawConn) (int, [][]byte, error) {
+	panic("nothing is written without waiting where canWritev is false")
 }
+
+func (v *vector) forget() { v.bufs = nil }

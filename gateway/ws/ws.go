@@ -97,7 +97,10 @@ func encode(e *hub.Event) []byte {
 }
 
 func encodeAt(e *hub.Event, cursor string) []byte {
-	b := make([]byte, 0, len(e.Data)+len(cursor)+80)
+	return appendAt(make([]byte, 0, len(e.Data)+len(cursor)+80), e, cursor)
+}
+
+func appendAt(b []byte, e *hub.Event, cursor string) []byte {
 	b = append(b, `{"type":"`...)
 	b = append(b, e.Type...)
 	b = append(b, '"')
@@ -171,6 +174,28 @@ func (c *conn) SendAt(e *hub.Event, cursor string) bool {
 		return c.Send(e) // an older protocol has no cursors
 	}
 	return c.wire.Write(textFrame(encodeAt(e, cursor)))
+}
+
+// SendPage is part of hub.Sink: one write for all, with a message for each.
+func (c *conn) SendPage(events []*hub.Event, before, after string) int {
+	if c.speaks.Slot != hub.WebSocket {
+		for i, e := range events {
+			if !c.Send(e) {
+				return i
+			}
+		}
+		return len(events)
+	}
+	var frames bytes.Buffer
+	var message []byte
+	for _, e := range events {
+		message = appendAt(message[:0], e, before+strconv.FormatInt(e.ID, 10)+after)
+		_ = ws.WriteFrame(&frames, ws.NewTextFrame(message)) // into memory
+	}
+	if !c.wire.Write(frames.Bytes()) {
+		return 0
+	}
+	return len(events)
 }
 
 // Reply is part of Session.

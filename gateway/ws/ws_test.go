@@ -298,7 +298,7 @@ func TestSubscribeTopics(t *testing.T) {
 	if got := c.text(); got != `{"id":"0;room:Friends=0;news=0","topics":["room:Friends","news"],"type":"subscribed"}` {
 		t.Errorf("after the gap: %s", got)
 	}
-	w.hub.Deliver(event.TopicOwner("news"), hub.Stored{ID: 1, Data: []byte(`{"id":1}`)})
+	w.hub.Deliver([]byte(event.TopicOwner("news")), hub.Stored{ID: 1, Data: []byte(`{"id":1}`)})
 	if got := c.text(); got != `{"type":"message","id":"0;room:Friends=0;news=1","data":{"id":1}}` {
 		t.Errorf("the message: %s", got)
 	}

@@ -23,7 +23,7 @@ func DeadLetter(r *Record, code, reason string) Record {
 		{"origin_offset", strconv.FormatInt(r.Offset, 10)},
 		{"origin_time", r.Time.UTC().Format(time.RFC3339Nano)},
 	} {
-		headers = append(headers, Header{h.key, []byte(h.value)})
+		headers = append(headers, Header{Key: h.key, Value: []byte(h.value)})
 	}
 	return Record{Topic: DeadLetters, Key: r.Key, Value: r.Value, Headers: headers}
 }

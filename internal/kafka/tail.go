@@ -28,6 +28,7 @@ type Tail struct {
 	known   map[string]map[int32]bool
 	lost    map[string]bool // topics whose place is lost and not yet found again
 	checked time.Time
+	polled  time.Time // when records last came
 }
 
 // Tail resolves the present ends of the topics before it returns: every record
@@ -57,10 +58,20 @@ func (c *Client) Tail(ctx context.Context, topics ...string) (*Tail, error) {
 	return t, nil
 }
 
-// Poll waits for records. lost names the topics whose place was lost (the
-// records it stood at are gone, or the topic was made anew): they go on from
-// their present end, and what lay between was not read.
-func (t *Tail) Poll(ctx context.Context) (recs []Record, lost []string, err error) {
+// gather is how far apart polls are while there is much to read: what a fetch
+// costs is shared by more records then, and a record waits this long at most.
+// One that comes alone waits for nothing.
+const gather = time.Millisecond
+
+// Poll waits for records and calls each with one after the other; what it gets is
+// good until it returns, but for Key, Value and the headers' values. lost names
+// the topics whose place was lost (the records it stood at are gone, or the topic
+// was made anew): they go on from their present end, and what lay between was not
+// read.
+func (t *Tail) Poll(ctx context.Context, each func(*Record)) (lost []string, err error) {
+	if err := t.gatherMore(ctx); err != nil {
+		return nil, err
+	}
 	if time.Since(t.checked) > newPartitionCheck {
 		t.checked = time.Now()
 		t.look(ctx)
@@ -69,23 +80,46 @@ func (t *Tail) Poll(ctx context.Context) (recs []Record, lost []string, err erro
 	defer cancel()
 	fetches := t.kgo.PollRecords(wait, 10_000)
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
+	t.polled = time.Now()
 	for _, fe := range fetches.Errors() {
 		if fe.Topic != "" && (!retriable(fe.Err) || isDataLoss(fe.Err)) {
 			t.lost[t.c.bare(fe.Topic)] = true
 		}
 	}
-	recs = t.c.records(fetches)
+	var rec Record
+	fetches.EachTopic(func(ft kgo.FetchTopic) {
+		topic, id := t.c.bare(ft.Topic), uuidText(ft.TopicID)
+		ft.EachRecord(func(k *kgo.Record) {
+			rec = t.c.fromKgo(k, topic, id)
+			each(&rec)
+		})
+	})
 	// Told only once it is read again: what comes until then would be missed too.
 	for topic := range t.lost {
 		if err := t.restart(ctx, topic); err != nil {
-			return recs, lost, err
+			return lost, err
 		}
 		delete(t.lost, topic)
 		lost = append(lost, topic)
 	}
-	return recs, lost, nil
+	return lost, nil
+}
+
+func (t *Tail) gatherMore(ctx context.Context) error {
+	left := gather - time.Since(t.polled)
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // restart reads a topic's partitions from their present ends.

@@ -32,12 +32,12 @@ func (w *world) until(tail *kafka.Tail, enough func(recs []kafka.Record, lost []
 	defer cancel()
 	var last error
 	for !enough(recs, lost) {
-		r, l, err := tail.Poll(ctx)
+		l, err := tail.Poll(ctx, func(r *kafka.Record) { recs = append(recs, *r) })
 		if ctx.Err() != nil {
 			w.t.Fatalf("%v, lost %v, then nothing within %v: %v", values(recs), lost, patience, last)
 		}
 		last = err
-		recs, lost = append(recs, r...), append(lost, l...)
+		lost = append(lost, l...)
 	}
 	return recs, lost
 }
