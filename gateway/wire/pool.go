@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Outbox    int           // bytes that may wait for one connection; 0: 256 KiB
 	Stall     time.Duration // a socket that takes nothing for so long is cut; 0: 20 s
-	Heartbeat time.Duration // between two heartbeats, in whole seconds; 0: 20 s, the contract allows 25
+	Heartbeat time.Duration // between two heartbeats, in whole seconds; 0: 23 s, the contract allows 25
 	Writers   int           // 0: one for each processor
 }
 
@@ -30,7 +30,7 @@ func (c *Config) normalise() {
 		c.Stall = 20 * time.Second
 	}
 	if c.Heartbeat <= 0 {
-		c.Heartbeat = 20 * time.Second
+		c.Heartbeat = 23 * time.Second
 	}
 	if c.Writers <= 0 {
 		c.Writers = runtime.GOMAXPROCS(0)

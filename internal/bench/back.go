@@ -23,6 +23,9 @@ type ReturnConfig struct {
 	RestartFunc func() (pid int, err error)
 }
 
+// pageBuffer is what a reader of many events at once reads with.
+const pageBuffer = 32 << 10
+
 // profiledReturn is how long a return is profiled.
 const profiledReturn = 3 * time.Second
 
@@ -30,14 +33,14 @@ const profiledReturn = 3 * time.Second
 // gateway, and measures until everybody who comes back has everything.
 func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	var out GatewayResult
-	topic := ""
+	topic, buffer := "", 0
 	if cfg.Mode == Resume {
-		topic = benchTopic
+		topic, buffer = benchTopic, pageBuffer
 	}
 	tokens := make([]string, cfg.Connections)
 	cursors := make([]string, cfg.Connections)
 	open := func(ctx context.Context, i int) (*stream, error) {
-		return openStream(ctx, i, ask{addr: cfg.Addr, ws: cfg.WebSocket, topic: topic, since: cursors[i], token: tokens[i], payload: cfg.Payload})
+		return openStream(ctx, i, ask{addr: cfg.Addr, ws: cfg.WebSocket, topic: topic, since: cursors[i], token: tokens[i], payload: cfg.Payload, buffer: buffer})
 	}
 	// Whoever was never there has no inbox yet: the first visit is one's place.
 	err := eachOf(ctx, cfg.Connections, func(ctx context.Context, i int) (err error) {
@@ -68,15 +71,18 @@ func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	var arrived, doubled, disordered atomic.Int64
 	list := make([]*stream, cfg.Connections)
 	began := time.Now()
+	readers := lifecycle.NewGroup(ctx)
 	err = eachOf(ctx, cfg.Connections, func(ctx context.Context, i int) (err error) {
-		list[i], err = open(ctx, i)
-		return err
+		if list[i], err = open(ctx, i); err != nil {
+			return err
+		}
+		readers.Go("reader", func(context.Context) error {
+			return readBack(list[i], cfg.Missed, topic, &arrived, &doubled, &disordered)
+		})
+		return nil
 	})
-	if err != nil {
-		return out, err
-	}
 	out.ConnectRate = float64(cfg.Connections) / time.Since(began).Seconds()
-	err = readBack(ctx, list, cfg.Missed, topic, &arrived, &doubled, &disordered)
+	err = errors.Join(err, readers.Wait(ctx), readers.Err())
 	out.CaughtUp = time.Since(began).Seconds()
 	after, cpuErr := cpuTime(cfg.PID)
 	if err == nil {
@@ -89,6 +95,9 @@ func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	// What comes twice may come after everything has come once.
 	_ = lifecycle.Sleep(ctx, time.Second)
 	for _, s := range list {
+		if s == nil {
+			continue
+		}
 		_ = s.conn.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
 		for {
 			_, data, err := s.next()
@@ -129,35 +138,31 @@ func (c *ReturnConfig) missed(topic string) []kafka.Record {
 	return recs
 }
 
-// readBack reads from all streams until each has what it missed. As many read at
-// once as there are dialers: what comes to the others waits in their sockets.
-func readBack(ctx context.Context, list []*stream, missed int, topic string, arrived, doubled, disordered *atomic.Int64) error {
-	return eachOf(ctx, len(list), func(ctx context.Context, i int) error {
-		s := list[i]
-		_ = s.conn.SetReadDeadline(time.Now().Add(settleTime))
-		s.last, _ = place([]byte(s.cursor), topic) // ready's
-		for got := 0; got < missed; {
-			cursor, data, err := s.next()
-			if err != nil {
-				return fmt.Errorf("stream %d, of which %d of %d came: %w", i, got, missed, err)
-			}
-			if _, ok := stamped(data); !ok {
-				continue
-			}
-			id, err := place(cursor, topic)
-			switch {
-			case err != nil:
-				return fmt.Errorf("stream %d: %w", i, err)
-			case id <= s.last:
-				doubled.Add(1)
-				continue
-			case id > s.last+1:
-				disordered.Add(1)
-			}
-			s.last = id
-			got++
-			arrived.Add(1)
+// readBack reads from a stream until it has what it missed.
+func readBack(s *stream, missed int, topic string, arrived, doubled, disordered *atomic.Int64) error {
+	_ = s.conn.SetReadDeadline(time.Now().Add(settleTime))
+	s.last, _ = place([]byte(s.cursor), topic) // ready's
+	for got := 0; got < missed; {
+		cursor, data, err := s.next()
+		if err != nil {
+			return fmt.Errorf("stream %d, of which %d of %d came: %w", s.number, got, missed, err)
 		}
-		return ctx.Err()
-	})
+		if _, ok := stamped(data); !ok {
+			continue
+		}
+		id, err := place(cursor, topic)
+		switch {
+		case err != nil:
+			return fmt.Errorf("stream %d: %w", s.number, err)
+		case id <= s.last:
+			doubled.Add(1)
+			continue
+		case id > s.last+1:
+			disordered.Add(1)
+		}
+		s.last = id
+		got++
+		arrived.Add(1)
+	}
+	return nil
 }

@@ -35,6 +35,7 @@ type ask struct {
 	token string
 	// payload is the size of the largest event but its frame.
 	payload int
+	buffer  int // bytes that are read at once; 0: as many as one event has
 }
 
 // openStream connects and reads up to the first event.
@@ -46,7 +47,7 @@ func openStream(ctx context.Context, number int, a ask) (*stream, error) {
 	}
 	// Its port is free again at once: no run waits for what another left behind.
 	_ = conn.(*net.TCPConn).SetLinger(0)
-	s := &stream{number: number, conn: conn, in: bufio.NewReaderSize(conn, 2048+a.payload), ws: a.ws}
+	s := &stream{number: number, conn: conn, in: bufio.NewReaderSize(conn, max(2048+a.payload, a.buffer)), ws: a.ws}
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if err := s.begin(a); err != nil {
 		_ = conn.Close()
