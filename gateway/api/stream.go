@@ -37,6 +37,9 @@ func (a *API) Stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.URL.Query().Get("join") == "" {
+		st.Presence = nil // its reader cannot ask for a room later
+	}
 	return a.SSE.Serve(w, r, st, begin)
 }
 

@@ -8,12 +8,12 @@ import (
 	"crier/internal/event"
 )
 
-// Bounds of what a shard remembers of its last deliveries: 4 MiB for all shards.
+// Bounds of what a shard remembers of its last deliveries: 2 MiB for all shards.
 // A reader whose connection broke for a few seconds is given from there what it
 // missed, without a query.
 const (
-	recentBytes = 64 << 10
-	recentSlots = 256
+	recentBytes = 32 << 10
+	recentSlots = 128
 )
 
 // lingering is how long the audience of an inbox or topic is kept, and noted what
@@ -37,7 +37,7 @@ type slot struct {
 	of                       *audience
 	id                       int64
 	before                   int64 // number of the slot with the place before; noSlot
-	from, data, kind, author int
+	from, data, kind, author int32
 }
 
 const noSlot = -1
@@ -68,7 +68,7 @@ func (r *recent) put(a *audience, d *Stored) {
 	if r.next-r.oldest == recentSlots {
 		r.oldest++
 	}
-	r.slots[r.next%recentSlots] = slot{of: a, id: d.ID, before: before, from: r.at, data: len(d.Data), kind: len(d.Kind), author: len(d.Author)}
+	r.slots[r.next%recentSlots] = slot{of: a, id: d.ID, before: before, from: int32(r.at), data: int32(len(d.Data)), kind: int32(len(d.Kind)), author: int32(len(d.Author))}
 	r.at += copy(r.bytes[r.at:], d.Data)
 	r.at += copy(r.bytes[r.at:], d.Kind)
 	r.at += copy(r.bytes[r.at:], d.Author)
@@ -81,7 +81,7 @@ func (r *recent) put(a *audience, d *Stored) {
 func (r *recent) drop(from, to int) {
 	for ; r.oldest < r.next; r.oldest++ {
 		s := &r.slots[r.oldest%recentSlots]
-		if size := s.data + s.kind + s.author; s.from >= to || s.from+size <= from {
+		if size := s.data + s.kind + s.author; int(s.from) >= to || int(s.from+size) <= from {
 			return
 		}
 		s.of = nil
@@ -113,7 +113,7 @@ func (r *recent) after(a *audience, has int64) []*Event {
 	size := 0
 	for s := r.slot(a, a.newest); s != nil && s.id > has && len(found) < page; s = r.slot(a, s.before) {
 		found = append(found, s)
-		size += s.data
+		size += int(s.data)
 	}
 	if len(found) == 0 || found[len(found)-1].id != has+1 {
 		return nil

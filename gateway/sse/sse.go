@@ -72,12 +72,16 @@ const (
 	retryMax = 2500 * time.Millisecond
 )
 
-// conn is one stream: the hub's sink, writing to a wire.Conn.
+// conn is one stream: the hub's sink, writing to a wire.Conn. It holds no more of
+// what was asked for than it needs as long as it lives.
 type conn struct {
-	wire   *wire.Conn
-	server *Server
-	sub    *hub.Subscriber
-	stream *hub.Stream
+	wire     *wire.Conn
+	server   *Server
+	sub      *hub.Subscriber
+	user     event.UserID
+	session  string
+	presence hub.Presence
+	place    *hub.Placing // of a reader that came back, until it has caught up
 }
 
 // Send is part of hub.Sink.
@@ -118,14 +122,19 @@ func (c *conn) Busy() bool { return c.wire.Pending() > busyBytes }
 
 // CaughtUp is part of hub.Sink.
 func (c *conn) CaughtUp(replayed int) bool {
-	e := c.stream.Place.Resumed(replayed)
-	return e == nil || c.Send(e)
+	if c.place != nil {
+		if e := c.place.Resumed(replayed); e != nil && !c.Send(e) {
+			return false
+		}
+		c.place = nil
+	}
+	return true
 }
 
 // Bye is part of hub.Sink.
 func (c *conn) Bye(reason string, retry time.Duration) {
 	c.Send(hub.ByeEvent(reason, retry))
-	c.server.CutFunc(c.stream.UserID, c.stream.Session, reason)
+	c.server.CutFunc(c.user, c.session, reason)
 	c.wire.Close(errors.New(reason))
 }
 
@@ -134,7 +143,7 @@ func (c *conn) Bye(reason string, retry time.Duration) {
 // nothing written. HTTP/1.1 connections are taken over and Serve returns at
 // once; for HTTP/2 it returns when the stream has ended.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, begin func() (hub.Placing, error)) error {
-	c := &conn{server: s, stream: st}
+	c := &conn{server: s, user: st.UserID, session: st.Session, presence: st.Presence}
 	c.sub = s.Hub.Subscribe(st.UserID, st.Session, c, st.Topics...)
 	var err error
 	if st.Place, err = begin(); err != nil {
@@ -150,12 +159,12 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 			c.sub.Unsubscribe()
 			return err
 		}
-		c.run()
+		c.run(st)
 		c.present(r.Context())
 		return nil
 	}
 	c.wire = s.Pool.NewPumped(heartbeat)
-	c.run()
+	c.run(st)
 	c.present(r.Context())
 	w.WriteHeader(http.StatusOK)
 	_ = c.wire.Pump(r.Context(), w, http.NewResponseController(w))
@@ -188,9 +197,12 @@ func (c *conn) takeOver(w http.ResponseWriter) error {
 }
 
 // run sends the first events and joins the hub.
-func (c *conn) run() {
-	st := c.stream
-	c.wire.SetHooks(c.sub.Drained, c.ended, func() { c.Bye(hub.TokenExpired, 0) })
+func (c *conn) run(st *hub.Stream) {
+	if st.Place.Reconnect {
+		place := st.Place
+		c.place = &place
+	}
+	c.wire.SetOwner(c)
 	c.wire.EndAt(st.Ends)
 	c.wire.Write([]byte("retry: " + strconv.FormatInt((retryMin+rand.N(retryMax-retryMin)).Milliseconds(), 10) + "\n\n"))
 	for _, e := range st.Opening(time.Now()) {
@@ -208,17 +220,24 @@ const comeBack = time.Second
 
 // present joins the rooms that the request named.
 func (c *conn) present(ctx context.Context) {
-	if p := c.stream.Presence; p != nil {
+	if p := c.presence; p != nil {
 		p.Begin(ctx, func(reason string) { c.Bye(reason, comeBack) })
 	}
 }
 
-func (c *conn) ended(reason error) {
+// Drained is part of wire.Owner.
+func (c *conn) Drained() { c.sub.Drained() }
+
+// Expired is part of wire.Owner.
+func (c *conn) Expired() { c.Bye(hub.TokenExpired, 0) }
+
+// Ended is part of wire.Owner.
+func (c *conn) Ended(reason error) {
 	c.sub.Unsubscribe()
-	if c.stream.Presence != nil {
-		c.stream.Presence.End()
+	if c.presence != nil {
+		c.presence.End()
 	}
 	if errors.Is(reason, wire.ErrStalled) {
-		c.server.CutFunc(c.stream.UserID, c.stream.Session, hub.TooSlow)
+		c.server.CutFunc(c.user, c.session, hub.TooSlow)
 	}
 }

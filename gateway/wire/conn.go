@@ -30,8 +30,8 @@ type Conn struct {
 
 	watched int32 // its descriptor, while the watcher has it; guarded by the watcher's lock
 
-	ends  atomic.Int64 // unix second at which the Expired hook is called, 0: never
-	hooks atomic.Pointer[hooks]
+	ends atomic.Int64 // unix second at which the owner's Expired is called, 0: never
+	over atomic.Bool  // it has ended
 
 	mu      sync.Mutex // guards what follows; taken after no other lock
 	outbox  [][]byte
@@ -44,31 +44,34 @@ type Conn struct {
 	heard   bool // somebody reads, and hears the peer go
 	reason  error
 	closed  bool
-	told    bool // the ended hook was called
-	done    chan struct{}
+	told    bool // the owner was told the end
+	owner   Owner
+	done    chan struct{} // nil until somebody wants it
 
 	due []int64 // wheel seconds under which the wheel knows it; guarded by the wheel's lock
 }
 
-// hooks are what a connection's owner wants to hear.
-type hooks struct {
-	drained func()
-	ended   func(error)
-	expired func()
+// Owner is what a connection is written for. Its methods are called by writers
+// and the wheel, and must not block.
+type Owner interface {
+	// Drained says that an outbox that had refused something is empty.
+	Drained()
+	// Ended is called once, when the connection has ended.
+	Ended(reason error)
+	// Expired says that the time set by EndAt has come.
+	Expired()
 }
 
-// SetHooks says whom to tell: drained when an outbox that had refused something
-// is empty, ended once with the reason when the connection has ended (at once,
-// if it has already), expired when the time set by EndAt has come. They are
-// called by writers and the wheel, and must not block.
-func (c *Conn) SetHooks(drained func(), ended func(reason error), expired func()) {
-	c.hooks.Store(&hooks{drained, ended, expired})
+// SetOwner says whom to tell what becomes of the connection; if it has ended
+// already, that is told at once.
+func (c *Conn) SetOwner(o Owner) {
 	c.mu.Lock()
+	c.owner = o
 	closed, reason := c.closed && !c.told, c.reason
 	c.told = c.told || c.closed
 	c.mu.Unlock()
 	if closed {
-		ended(reason)
+		o.Ended(reason)
 	}
 }
 
@@ -116,7 +119,7 @@ func (c *Conn) Pending() int {
 	return c.pending
 }
 
-// EndAt has the expired hook called at a time, within a second. The zero time: never.
+// EndAt has the owner's Expired called at a time, within a second. The zero time: never.
 func (c *Conn) EndAt(t time.Time) {
 	if t.IsZero() {
 		c.ends.Store(0)
@@ -165,7 +168,17 @@ func (c *Conn) finish() {
 }
 
 // Done is closed when the connection has ended.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.closed {
+			close(c.done)
+		}
+	}
+	return c.done
+}
 
 // end closes the socket; what is in the outbox is lost.
 func (c *Conn) end(reason error) {
@@ -180,16 +193,19 @@ func (c *Conn) end(reason error) {
 	c.closed, c.closing, c.reason = true, true, reason
 	c.outbox, c.pending = nil, 0
 	clear(c.first[:])
-	h := c.hooks.Load()
-	c.told = h != nil
+	owner, done := c.owner, c.done
+	c.told = owner != nil
+	c.over.Store(true)
 	c.mu.Unlock()
 	if c.net != nil {
 		_ = c.net.Close()
 	}
-	close(c.done)
+	if done != nil {
+		close(done)
+	}
 	c.pool.forget(c)
-	if h != nil {
-		h.ended(reason)
+	if owner != nil {
+		owner.Ended(reason)
 	}
 }
 
@@ -227,9 +243,10 @@ func (c *Conn) sent(n int) {
 		c.refused = false
 	}
 	closing := c.closing && empty && !c.closed
+	owner := c.owner
 	c.mu.Unlock()
-	if h := c.hooks.Load(); drained && h != nil {
-		h.drained()
+	if drained && owner != nil {
+		owner.Drained()
 	}
 	if closing {
 		c.finish()
@@ -249,12 +266,13 @@ const pumpPiece = 16 << 10
 // Pump writes what is sent to a connection made by NewPumped to w, until ctx or
 // the connection ends. It is the whole life of an HTTP/2 stream's handler.
 func (c *Conn) Pump(ctx context.Context, w io.Writer, f Flusher) error {
+	done := c.Done()
 	for {
 		select {
 		case <-ctx.Done():
 			c.end(ErrGone)
 			return context.Cause(ctx)
-		case <-c.done:
+		case <-done:
 			return nil
 		case <-c.kick:
 		}

@@ -245,7 +245,7 @@ func TestHooksAndEnd(t *testing.T) {
 		c := p.Adopt(server, nil, untilEOF)
 		ended := make(chan error, 10)
 		var wg sync.WaitGroup
-		wg.Go(func() { c.SetHooks(func() {}, func(err error) { ended <- err }, func() {}) })
+		wg.Go(func() { c.SetOwner(owner{ended: func(err error) { ended <- err }}) })
 		wg.Go(func() { c.End(ErrGone) })
 		wg.Go(func() { _ = client.Close() })
 		wg.Go(func() { c.Close(ErrClosed) })

@@ -61,6 +61,31 @@ func untilEOF(_ context.Context, c net.Conn) error {
 	return err
 }
 
+// owner is an Owner of funcs; nil ones do nothing.
+type owner struct {
+	drained func()
+	ended   func(error)
+	expired func()
+}
+
+func (o owner) Drained() {
+	if o.drained != nil {
+		o.drained()
+	}
+}
+
+func (o owner) Ended(reason error) {
+	if o.ended != nil {
+		o.ended(reason)
+	}
+}
+
+func (o owner) Expired() {
+	if o.expired != nil {
+		o.expired()
+	}
+}
+
 // heard is what a connection's owner was told.
 type heard struct {
 	drained chan struct{}
@@ -70,7 +95,7 @@ type heard struct {
 
 func listen(c *Conn) *heard {
 	h := &heard{make(chan struct{}, 100_000), make(chan error, 10), make(chan struct{}, 10)}
-	c.SetHooks(func() { h.drained <- struct{}{} }, func(err error) { h.ended <- err }, func() { h.expired <- struct{}{} })
+	c.SetOwner(owner{func() { h.drained <- struct{}{} }, func(err error) { h.ended <- err }, func() { h.expired <- struct{}{} }})
 	return h
 }
 

@@ -166,14 +166,7 @@ func awaitEnd(_ context.Context, n net.Conn) error {
 	}
 }
 
-func (c *Conn) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
+func (c *Conn) ended() bool { return c.over.Load() }
 
 // hears notes that somebody hears the peer go.
 func (c *Conn) hears() {
@@ -201,7 +194,7 @@ func (p *Pool) NewPumped(beat []byte) *Conn {
 
 func (p *Pool) add(c *Conn) *Conn {
 	n := p.next.Add(1)
-	c.pool, c.done = p, make(chan struct{})
+	c.pool = p
 	c.worker = p.workers[int(n)%len(p.workers)]
 	c.slot = int(n) % p.wheel.size
 	p.wheel.add(c)

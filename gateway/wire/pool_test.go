@@ -131,7 +131,7 @@ func TestWallClockJumps(t *testing.T) {
 	p := NewPool(Config{Heartbeat: 2 * time.Second, Writers: 1})
 	conn := p.NewPumped([]byte("b"))
 	var expired int
-	conn.SetHooks(func() {}, func(error) {}, func() { expired++ })
+	conn.SetOwner(owner{expired: func() { expired++ }})
 	now := time.Now().Unix()
 	conn.EndAt(time.Unix(now+5, 0))
 	began := time.Now()
@@ -167,7 +167,7 @@ func TestStop(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		ends = append(ends, ended)
-		c.SetHooks(func() {}, func(err error) { ended <- err }, func() {})
+		c.SetOwner(owner{ended: func(err error) { ended <- err }})
 		return c
 	}
 	for i := range 20 {
@@ -266,7 +266,7 @@ func BenchmarkWrite(b *testing.B) {
 	server, client := pair(b)
 	c := p.Adopt(server, nil, nil)
 	room := make(chan struct{}, 1)
-	c.SetHooks(func() { room <- struct{}{} }, func(error) {}, func() {})
+	c.SetOwner(owner{drained: func() { room <- struct{}{} }})
 	f := frame(0, 0, 300)
 	read := make(chan struct{})
 	total := int64(0)

@@ -114,7 +114,7 @@ func (w *wheel) turn(turns, now int64) {
 // fall is called when a time set for the connection has come.
 func (c *Conn) fall(now int64) {
 	c.mu.Lock()
-	closing, closed, reason := c.closing, c.closed, c.reason
+	closing, closed, reason, owner := c.closing, c.closed, c.reason, c.owner
 	c.mu.Unlock()
 	switch {
 	case closed:
@@ -122,8 +122,8 @@ func (c *Conn) fall(now int64) {
 		c.end(reason)
 	default:
 		if at := c.ends.Load(); at > 0 && at <= now && c.ends.CompareAndSwap(at, 0) {
-			if h := c.hooks.Load(); h != nil {
-				h.expired()
+			if owner != nil {
+				owner.Expired()
 			}
 		}
 	}

@@ -280,7 +280,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 		<-ready
 		return c.read(ctx, n, early)
 	})
-	c.wire.SetHooks(c.sub.Drained, c.ended, func() { c.Bye(hub.TokenExpired, 0) })
+	c.wire.SetOwner(c)
 	c.wire.EndAt(st.Ends)
 	for _, e := range st.Opening(time.Now()) {
 		c.Send(e)
@@ -325,7 +325,14 @@ func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, payload []byte) 
 	c.wire.Close(errors.New("refused"))
 }
 
-func (c *conn) ended(reason error) {
+// Drained is part of wire.Owner.
+func (c *conn) Drained() { c.sub.Drained() }
+
+// Expired is part of wire.Owner.
+func (c *conn) Expired() { c.Bye(hub.TokenExpired, 0) }
+
+// Ended is part of wire.Owner.
+func (c *conn) Ended(reason error) {
 	c.sub.Unsubscribe()
 	if c.speaks.EndedFunc != nil {
 		c.speaks.EndedFunc()

@@ -17,6 +17,7 @@ type benchCmd struct {
 	Pipeline benchPipelineCmd `cmd:"" help:"From POST to the stream: send, store, deliver, and count what arrives. Without --url it runs its own embedded Crier in a temporary folder."`
 	Gateway  benchGatewayCmd  `cmd:"" help:"A gateway alone, as a process of its own: CPU, memory and latency of many streams, beside the floor (Linux)."`
 	Alerts   benchAlertsCmd   `cmd:"" help:"The index of alerts alone: load from Postgres, memory, ticks and firings a second on one core."`
+	Summary  benchSummaryCmd  `cmd:"" help:"Every load of bench gateway one after the other, as a table beside what others reach (Linux, about four minutes)."`
 	Floor    floorCmd         `cmd:"" hidden:"" help:"The floor's process."`
 }
 

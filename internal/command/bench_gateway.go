@@ -78,44 +78,10 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	if c.At != "" {
 		return c.attached(e)
 	}
-	var report gatewayReport
-	if c.Gateways > 1 {
-		if c.Mode != bench.Idle {
-			return errors.New("--gateways: must be 1, or --mode idle")
-		}
-		all, err := c.sideBySide(e)
-		if err != nil {
-			return err
-		}
-		report.Gateway, report.Others = all[0], all[1:]
-		return c.print(e, &report)
-	}
-	if !c.NoFloor && (c.Mode == bench.Unicast || c.Mode == bench.Broadcast) {
-		floor, err := c.floor(e)
-		if err != nil {
-			return fmt.Errorf("the floor: %w", err)
-		}
-		report.Floor = &floor
-	}
-	var err error
-	if c.Mode == bench.Slow {
-		var alone bench.GatewayResult
-		if alone, err = c.gateway(e, c.Connections*9/10, 0); err != nil {
-			return err
-		}
-		report.Alone = &alone
-		report.Gateway, err = c.gateway(e, c.Connections, c.Connections/10)
-	} else {
-		report.Gateway, err = c.gateway(e, c.Connections, 0)
-	}
+	report, err := c.measure(e)
 	if err != nil {
 		return err
 	}
-	return c.print(e, &report)
-}
-
-func (c *benchGatewayCmd) print(e *env, report *gatewayReport) error {
-	report.Lost, report.Doubled, report.Disordered = report.Gateway.Lost, report.Gateway.Doubled, report.Gateway.Disordered
 	if c.JSON {
 		b, err := json.Marshal(report)
 		if err != nil {
@@ -126,6 +92,44 @@ func (c *benchGatewayCmd) print(e *env, report *gatewayReport) error {
 	}
 	c.table(e, report)
 	return nil
+}
+
+// measure runs the load.
+func (c *benchGatewayCmd) measure(e *env) (*gatewayReport, error) {
+	report := new(gatewayReport)
+	if c.Gateways > 1 {
+		if c.Mode != bench.Idle {
+			return nil, errors.New("--gateways: must be 1, or --mode idle")
+		}
+		all, err := c.sideBySide(e)
+		if err != nil {
+			return nil, err
+		}
+		report.Gateway, report.Others = all[0], all[1:]
+		return report, nil
+	}
+	if !c.NoFloor && (c.Mode == bench.Unicast || c.Mode == bench.Broadcast) {
+		floor, err := c.floor(e)
+		if err != nil {
+			return nil, fmt.Errorf("the floor: %w", err)
+		}
+		report.Floor = &floor
+	}
+	silent := 0
+	if c.Mode == bench.Slow {
+		silent = c.Connections / 10
+		alone, err := c.gateway(e, c.Connections-silent, 0)
+		if err != nil {
+			return nil, err
+		}
+		report.Alone = &alone
+	}
+	var err error
+	if report.Gateway, err = c.gateway(e, c.Connections, silent); err != nil {
+		return nil, err
+	}
+	report.Lost, report.Doubled, report.Disordered = report.Gateway.Lost, report.Gateway.Doubled, report.Gateway.Disordered
+	return report, nil
 }
 
 func (c *benchGatewayCmd) table(e *env, report *gatewayReport) {
@@ -418,7 +422,7 @@ func (e *env) store(ctx context.Context, k *kafka.Client, recs []kafka.Record, e
 			return err
 		}
 	}
-	p, err := e.child(io.Discard, []string{"consumer"}, env...)
+	p, err := e.child(io.Discard, []string{"consumer"}, append(env[:len(env):len(env)], "CRIER_LOG_LEVEL=error")...) // it has no mail server, and warns of it
 	if err != nil {
 		return err
 	}
