@@ -67,6 +67,7 @@ func (h *Hub) check(ctx context.Context, counts bool) error {
 				users = append(users, u)
 			case time.Since(a.left) > lingering:
 				delete(sh.users, u)
+				sh.without--
 			}
 		}
 		sh.mu.Unlock()

@@ -124,10 +124,11 @@ type Hub struct {
 }
 
 type shard struct {
-	mu     sync.Mutex
-	users  map[event.UserID]*audience // and topics, by their owners' names
-	event  Event                      // what Deliver sends, used again for each
-	recent recent
+	mu      sync.Mutex
+	users   map[event.UserID]*audience // and topics, by their owners' names
+	event   Event                      // what Deliver sends, used again for each
+	recent  recent
+	without int // how many of users have no stream
 }
 
 // audience is the streams on this gateway that get what one user's inbox, or one

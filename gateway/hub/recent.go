@@ -18,8 +18,12 @@ const (
 
 // lingering is how long the audience of an inbox or topic is kept, and noted what
 // it misses, after its last stream has gone. Check looks after it, so it may be
-// longer by as much as that is apart.
-const lingering = time.Minute
+// longer by as much as that is apart. There are at most maxWithout of them in a
+// shard, however fast streams come and go.
+const (
+	lingering  = time.Minute
+	maxWithout = 1000
+)
 
 // recent is a shard's last deliveries: two rings, of slots and of the bytes that
 // they stand for, which hold nothing that the collector has to look at but the

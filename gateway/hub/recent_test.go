@@ -22,6 +22,9 @@ func (w *world) wantForgotten(t *testing.T) {
 		if n := len(w.shards[i].users); n != 0 {
 			t.Errorf("shard %d still holds %d users", i, n)
 		}
+		if n := w.shards[i].without; n != 0 {
+			t.Errorf("shard %d counts %d without a stream", i, n)
+		}
 	}
 }
 
@@ -90,6 +93,30 @@ func TestComingBackSoon(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However many come and go, no more than so many are remembered, and the places
+// of those who stay are right.
+func TestFewAreRemembered(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		for i := range 2 * maxWithout * shardCount {
+			s := w.Subscribe(event.UserID(fmt.Sprint("user-", i)), "", newReader())
+			s.Start(0, Head{})
+			if i%7 == 0 { // and back, and again
+				again := w.Subscribe(event.UserID(fmt.Sprint("user-", i)), "", newReader())
+				s.Unsubscribe()
+				s = again
+			}
+			s.Unsubscribe()
+		}
+		for i := range w.shards {
+			if n := len(w.shards[i].users); n > maxWithout || n != w.shards[i].without {
+				t.Fatalf("shard %d holds %d users, and counts %d", i, n, w.shards[i].without)
+			}
+		}
+		w.wantForgotten(t)
+	})
 }
 
 // Whatever is delivered to whomever, what is recalled is what was delivered, in

@@ -101,6 +101,8 @@ func (m *member) join() {
 	if a == nil {
 		a = &audience{user: m.owner, newest: noSlot}
 		sh.users[m.owner] = a
+	} else if len(a.subs) == 0 {
+		sh.without--
 	}
 	a.subs = append(a.subs, m)
 }
@@ -117,11 +119,18 @@ func (m *member) leave() bool {
 	if a == nil {
 		return true // it was about to join
 	}
-	if i := slices.Index(a.subs, m); i >= 0 {
-		a.subs = slices.Delete(a.subs, i, i+1)
+	i := slices.Index(a.subs, m)
+	if i < 0 {
+		return true // as above, where others are, or were
 	}
-	if len(a.subs) == 0 {
+	a.subs = slices.Delete(a.subs, i, i+1)
+	switch {
+	case len(a.subs) > 0:
+	case sh.without < maxWithout:
+		sh.without++
 		a.left = time.Now() // whoever comes back soon is told what was missed from memory
+	default:
+		delete(sh.users, m.owner)
 	}
 	return true
 }

@@ -98,8 +98,12 @@ const connectionsPerAddress = 10_000
 const dialers = 64
 
 // settleConnects is how long the connecting may go on after the last one is
-// there.
-const settleConnects = 2 * time.Second
+// there; settleIdle is until the gateway has given back what a wave of connects
+// took, too, where what is measured is the time after it.
+const (
+	settleConnects = 2 * time.Second
+	settleIdle     = 12 * time.Second
+)
 
 // RunGateway connects, loads, and counts: all modes but Storm and Resume.
 func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
@@ -120,7 +124,11 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) (GatewayResult, error) {
 	}
 	out.ConnectRate = float64(cfg.Connections) / time.Since(began).Seconds()
 	out.ConnectCPU = 1000 * (after - before).Seconds() / (float64(cfg.Connections) / 1000)
-	if err := lifecycle.Sleep(ctx, settleConnects); err != nil {
+	settle := settleConnects
+	if cfg.Mode == Idle {
+		settle = settleIdle
+	}
+	if err := lifecycle.Sleep(ctx, settle); err != nil {
 		return out, err
 	}
 	if before, err = cpuTime(cfg.PID); err != nil {
