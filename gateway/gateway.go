@@ -87,6 +87,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	rooms := room.New(db)
 	g.presence = presence.New(rooms, k, g.log)
 	g.pool = wire.NewPool(wire.Config{Outbox: cfg.StreamOutbox})
+	g.hub.LagFunc = g.pool.Lag
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,

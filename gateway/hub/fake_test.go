@@ -212,8 +212,14 @@ func (r *reader) texts(kind string) []string {
 	defer r.mu.Unlock()
 	var out []string
 	for _, e := range r.events {
-		if e.Type == kind {
+		if e.Type != kind {
+			continue
+		}
+		if len(e.parts) == 0 {
 			out = append(out, string(e.Data))
+		}
+		for _, part := range e.parts {
+			out = append(out, string(part.Data))
 		}
 	}
 	return out

@@ -44,6 +44,7 @@ type Conn struct {
 	reason  error
 	closed  bool
 	told    bool // the ended hook was called
+	awaits  bool // counted as waiting for a goroutine to write
 	done    chan struct{}
 
 	due []int64 // wheel seconds under which the wheel knows it; guarded by the wheel's lock
@@ -87,6 +88,9 @@ func (c *Conn) Write(frame []byte) bool {
 	c.pending += len(frame)
 	wake := !c.queued
 	c.queued = true
+	if wake && c.net == nil {
+		c.await()
+	}
 	c.mu.Unlock()
 	if wake {
 		c.schedule()
@@ -174,6 +178,7 @@ func (c *Conn) end(reason error) {
 		reason = c.reason // whoever closed it said why; that the peer has gone follows from it
 	}
 	c.closed, c.closing, c.reason = true, true, reason
+	c.begun()
 	c.outbox, c.pending = nil, 0
 	h := c.hooks.Load()
 	c.told = h != nil
@@ -195,6 +200,7 @@ func (c *Conn) End(reason error) { c.end(reason) }
 // connection is no longer queued, and one that was closed since sent is ended.
 func (c *Conn) take() [][]byte {
 	c.mu.Lock()
+	c.begun()
 	out := c.outbox
 	c.outbox = nil
 	if len(out) > 0 && !c.closed {

@@ -14,9 +14,10 @@ import (
 type worker struct {
 	pool *Pool
 
-	mu      sync.Mutex // guards queue and stopped; taken after no other lock
+	mu      sync.Mutex // guards what follows; taken after no other lock
 	cond    *sync.Cond
 	queue   []*Conn
+	since   time.Time // since when it has had something to do; zero: it has not
 	stopped bool
 }
 
@@ -24,6 +25,9 @@ func (w *worker) push(c *Conn) {
 	w.mu.Lock()
 	w.queue = append(w.queue, c)
 	first := len(w.queue) == 1
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
 	w.mu.Unlock()
 	if first {
 		w.cond.Signal()
@@ -42,6 +46,7 @@ func (w *worker) run(context.Context) error {
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.stopped {
+			w.since = time.Time{}
 			w.cond.Wait()
 		}
 		if w.stopped {
@@ -89,8 +94,16 @@ func (c *Conn) account(n int) {
 // taken everything; it stays queued meanwhile, so no worker touches it.
 func (c *Conn) block(bufs [][]byte) {
 	c.pool.blocked.Add(1)
+	c.mu.Lock()
+	if !c.closed {
+		c.await()
+	}
+	c.mu.Unlock()
 	c.pool.group.Go("full socket", func(context.Context) error {
 		defer c.pool.blocked.Add(-1)
+		c.mu.Lock()
+		c.begun()
+		c.mu.Unlock()
 		for ; bufs != nil; bufs = c.take() {
 			n := 0
 			for _, b := range bufs {
