@@ -247,3 +247,31 @@ func TestRawSockets(t *testing.T) {
 		})
 	}
 }
+
+// A round of ticks is one write to its viewer, however many symbols it follows.
+func TestTickRoundIsOneWrite(t *testing.T) {
+	t.Parallel()
+	l := &counted{Listener: listen(t)}
+	w := newWorldOn(t, wire.Config{}, l)
+	s := w.open(1, "?follow=A,B,C,D,E", "")
+	s.block()
+	s.block() // ready
+	writes, rounds := l.writes.Load(), w.hub.TickStats().Rounds
+	seen := 0
+	for price := int64(1); price < 20; price++ {
+		for _, symbol := range []string{"A", "B", "C", "D", "E"} {
+			w.hub.Tick(event.Tick{Symbol: symbol, Price: decimal.FromUnits(price, 0), Source: "x"}, time.Now())
+		}
+		for last := fmt.Sprintf(`"E","price":"%d"`, price); ; {
+			b := s.next()
+			seen++
+			if strings.Contains(b, last) {
+				break
+			}
+		}
+	}
+	writes, rounds = l.writes.Load()-writes, w.hub.TickStats().Rounds-rounds
+	if writes > rounds+1 || seen < 4*int(writes) { // one is a heartbeat
+		t.Errorf("%d ticks in %d writes and %d rounds, want a write a round", seen, writes, rounds)
+	}
+}
