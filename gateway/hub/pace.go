@@ -4,7 +4,7 @@ import "time"
 
 // paces are the times between two rounds of ticks, from the fastest to the
 // slowest: ten a second to one.
-var paces = [...]time.Duration{round, 2 * round, 5 * round, 10 * round}
+var paces = [...]time.Duration{round, 2 * round, 3 * round, 4 * round, 6 * round, 10 * round}
 
 // How long rounds must have been written in time before they come more often,
 // at first and at most: whoever fell back just after that waits twice as long.

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,15 +31,17 @@ import (
 // benchGatewayCmd loads a gateway that is a process of its own, and the floor in
 // the same run, so that both see the same machine.
 type benchGatewayCmd struct {
-	Mode        string        `enum:"unicast,broadcast,idle,storm,slow,resume" default:"unicast" help:"unicast: deliveries to random users; broadcast: a topic's messages to all, as fast as it goes; idle: none; storm: all come back after a restart, 10 missed each; slow: a topic's messages beside readers that never read; resume: a topic's subscribers come back, 1,000 missed each."`
+	Mode        string        `enum:"unicast,broadcast,idle,storm,slow,resume,ticks" default:"unicast" help:"ticks: five symbols' ticks to viewers; unicast: deliveries to random users; broadcast: a topic's messages to all, as fast as it goes; idle: none; storm: all come back after a restart, 10 missed each; slow: a topic's messages beside readers that never read; resume: a topic's subscribers come back, 1,000 missed each."`
 	Connections int           `default:"10000" help:"Streams, one a user. At most the open files that this system allows, less a few."`
-	Rate        int           `default:"20000" help:"Deliveries a second (unicast), or messages (slow: 250 unless given)."`
+	Rate        int           `default:"20000" help:"Deliveries a second (unicast), or messages (slow: 250 unless given), or ticks of a symbol (ticks: 1000 unless given)."`
 	Payload     int           `default:"128" help:"Bytes of a delivery (slow: 4096 unless given)."`
-	Transport   string        `enum:"sse,ws" default:"sse" help:"sse or ws."`
+	Transport   string        `enum:"sse,ws,h2,sse-tls,ws-tls" default:"sse" help:"sse, ws, or over TLS: h2 (SSE whose streams share connections of HTTP/2), sse-tls, ws-tls. The floor is without."`
 	Duration    time.Duration `default:"10s" help:"How long the load lasts."`
 	Missed      int           `help:"What each reader missed; 0: 10 (storm), 1000 (resume)."`
 	NoFloor     bool          `help:"Leave out the floor."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
+
+	PerConnection int `default:"10" help:"Streams that share a connection (h2)."`
 }
 
 // gatewayReport is what --json prints.
@@ -69,6 +72,9 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	}
 	if c.Mode == bench.Resume && c.Connections == 10_000 {
 		c.Connections = 1000
+	}
+	if c.Mode == bench.Ticks && c.Rate == 20_000 {
+		c.Rate = 1000
 	}
 	var report gatewayReport
 	if !c.NoFloor && (c.Mode == bench.Unicast || c.Mode == bench.Broadcast) {
@@ -121,6 +127,9 @@ func (c *benchGatewayCmd) table(e *env, report *gatewayReport) {
 	}
 	if a := report.Alone; a != nil && a.P99 > 0 {
 		e.printf("beside : alone, p99 %.2f\n", g.P99/a.P99)
+	}
+	if t := g.Ticks; t != nil {
+		e.printf("%.0f ticks/s; rounds/s a viewer %.2f, at least %.2f; ticks a round %.2f; writes a viewer and round %.3f\n", t.Produced, t.Rounds, t.Fewest, t.PerRound, t.WriteCalls)
 	}
 	if g.CaughtUp > 0 {
 		e.printf("all caught up after %.2f s, %.2f CPU s\n", g.CaughtUp, g.CPUSeconds)
@@ -240,6 +249,11 @@ func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.Gatewa
 	secret := rand.Text() + rand.Text()
 	env := []string{"CRIER_HTTP_ADDR=" + addr, "CRIER_ADMIN_ADDR=127.0.0.1:0", "CRIER_KAFKA_BROKERS=" + g.facts.Kafka, "CRIER_DATABASE_URL=" + g.facts.Postgres,
 		"CRIER_JWT_SECRET=" + secret, "CRIER_USERS=external", "CRIER_API_KEY=bench"}
+	certs, overTLS, err := c.overTLS(g.dir)
+	if err != nil {
+		return none, err
+	}
+	env = append(env, certs...)
 	start := func() (*child, error) {
 		p, err := e.child([]string{"gateway"}, env...)
 		if err == nil {
@@ -264,10 +278,13 @@ func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.Gatewa
 	}
 	defer producer.Close()
 	now := time.Now()
-	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
+	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: strings.HasPrefix(c.Transport, "ws"), TLS: overTLS, Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
 		Payload: c.Payload, Producer: producer, TokenFunc: func(user string) (string, error) {
 			return tokens.Mint(token.Identity{UserID: event.UserID(user), Expires: now.Add(time.Hour)}, now)
 		}}
+	if c.Mode == bench.Ticks {
+		return bench.RunTicks(e.ctx, cfg)
+	}
 	if c.Mode != bench.Storm && c.Mode != bench.Resume {
 		return bench.RunGateway(e.ctx, cfg)
 	}
