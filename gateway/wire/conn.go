@@ -184,6 +184,10 @@ func (c *Conn) end(reason error) {
 	c.told = h != nil
 	c.mu.Unlock()
 	if c.net != nil {
+		// TLS would first say goodbye, and wait for a full socket as long as 5 s.
+		if t, ok := c.net.(interface{ NetConn() net.Conn }); ok && errors.Is(reason, ErrStalled) {
+			_ = t.NetConn().Close()
+		}
 		_ = c.net.Close()
 	}
 	close(c.done)

@@ -112,7 +112,13 @@ func (c *Conn) block(bufs [][]byte) {
 			for out := net.Buffers(bufs); len(out) > 0; {
 				// Progress, however slow, earns more time; none for Stall does not.
 				_ = c.net.SetWriteDeadline(time.Now().Add(c.pool.cfg.Stall))
-				wrote, err := out.WriteTo(c.net)
+				var wrote int64
+				var err error
+				if c.raw != nil {
+					wrote, err = out.WriteTo(c.net)
+				} else {
+					err = writePiece(c.net, &out)
+				}
 				if errors.Is(err, os.ErrDeadlineExceeded) && wrote > 0 {
 					continue
 				}
