@@ -51,9 +51,6 @@ func TestLag(t *testing.T) {
 	lags(t, p, "a writer is held up")
 	close(release)
 	isIdle(t, p, "the writer goes on")
-	if p.Stats().Blocked != 1 {
-		t.Error("the full socket is no longer full")
-	}
 }
 
 // A pumped connection counts until its handler has taken what there is, or has
