@@ -30,15 +30,15 @@ const reachedOver = 2 * time.Second
 // handed over. A viewer whose socket is full is not waited for; that is what
 // Sink.Busy is for. Guarded by the ticker's lock.
 type pace struct {
-	step    int       // of paces
-	began   time.Time // when the last round was begun
-	handed  time.Time // when it was with the sinks, all of it
-	putOff  bool      // the next one has had to wait for it
-	late    int       // rounds in a row that had to
-	checked bool      // whether it would have been done for a faster round is known
-	calm    time.Time // since when rounds have been done so early
-	rose    time.Time // when rounds last came more often
-	wants   time.Duration
+	step    int           // of paces
+	began   time.Time     // when the last round was begun
+	handed  time.Time     // when it was with the sinks, all of it
+	putOff  bool          // the next one has had to wait for it
+	late    int           // rounds in a row that had to
+	checked bool          // whether it would have been done for a faster round is known
+	calm    time.Time     // since when rounds have been done so early
+	rose    time.Time     // when rounds last came more often
+	wants   time.Duration // how long they must have been calm to do so again
 
 	rounds  int64     // so far
 	counted int64     // of them, by the time from
@@ -53,7 +53,7 @@ const slack = round / 2
 // to do for as long as lag.
 func (p *pace) due(now time.Time, lag time.Duration) bool {
 	if p.from.IsZero() {
-		p.from, p.calm, p.wants = now, now, calmFor
+		p.from, p.calm, p.wants, p.reached = now, now, calmFor, float64(MaxRate) // until it is counted
 	}
 	if over := now.Sub(p.from); over >= reachedOver {
 		p.reached = float64(p.rounds-p.counted) / over.Seconds()
