@@ -279,24 +279,29 @@ func (c *Conn) Pump(ctx context.Context, w io.Writer, f Flusher) error {
 }
 
 // pumpOut writes frames in pieces, each of which may take Config.Stall from
-// began on.
+// began on. To HTTP/2 a deadline is a message to the goroutine of the
+// connection, so small frames share one.
 func (c *Conn) pumpOut(bufs [][]byte, w io.Writer, f Flusher, began *time.Time) (n int, err error) {
 	allow := func() {
 		*began = time.Now()
 		_ = f.SetWriteDeadline(began.Add(c.pool.cfg.Stall)) // where there is none, the connection's own end must do
 	}
+	allow()
+	allowed := pumpPiece
 	for _, b := range bufs {
 		n += len(b)
 		for len(b) > 0 {
 			piece := b[:min(len(b), pumpPiece)]
 			b = b[len(piece):]
-			allow()
+			if allowed -= len(piece); allowed < 0 {
+				allow()
+				allowed = pumpPiece - len(piece)
+			}
 			if _, err := w.Write(piece); err != nil {
 				return n, err
 			}
 		}
 	}
-	allow()
 	if err := f.Flush(); err != nil {
 		return n, err
 	}
