@@ -7,10 +7,11 @@ import "time"
 var paces = [...]time.Duration{round, 2 * round, 3 * round, 4 * round, 6 * round, 10 * round}
 
 // How long rounds must have been written in time before they come more often,
-// at first and at most: whoever fell back just after that waits twice as long.
+// at first and at most: what falls back just after that waits twice as long, and
+// what did not, no longer than at first.
 const (
 	calmFor     = 3 * time.Second
-	calmForMost = time.Minute
+	calmForMost = 30 * time.Second
 )
 
 // lateRounds in a row make rounds come less often. One alone may be the
@@ -37,7 +38,7 @@ type pace struct {
 	late    int           // rounds in a row that had to
 	checked bool          // whether it would have been done for a faster round is known
 	calm    time.Time     // since when rounds have been done so early
-	rose    time.Time     // when rounds last came more often
+	rose    time.Time     // when rounds came more often, if that was the last change
 	wants   time.Duration // how long they must have been calm to do so again
 
 	rounds  int64     // so far
@@ -91,10 +92,14 @@ func (p *pace) judge(now time.Time, took time.Duration, unfinished bool) {
 		if now.Sub(p.rose) < p.wants {
 			p.wants = min(2*p.wants, calmForMost) // it was too early
 		}
+		p.rose = time.Time{}
 		for p.step++; p.step < len(paces)-1 && paces[p.step] < took-slack; p.step++ {
 		}
 		p.late, p.calm = 0, now
 	case p.step > 0 && now.Sub(p.calm) >= p.wants:
+		if !p.rose.IsZero() {
+			p.wants = calmFor // the last time was not too early
+		}
 		p.step--
 		p.calm, p.rose = now, now
 	case p.step == 0 && now.Sub(p.calm) >= p.wants:
