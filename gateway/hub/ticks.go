@@ -188,13 +188,13 @@ func (h *Hub) SendTicks(ctx context.Context) error {
 }
 
 func (h *Hub) sendRound() {
-	t := &h.ticks
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var lag time.Duration
 	if h.LagFunc != nil {
 		lag = h.LagFunc()
 	}
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	if !t.pace.due(now, lag) {
 		return
