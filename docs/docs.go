@@ -4720,6 +4720,10 @@ const docTemplate = `{
                         "type": "string"
                     }
                 },
+                "tick_rate": {
+                    "description": "How many times a second this gateway sends ticks, of late: 10 at most, less\nwhile it has more to write than it can.",
+                    "type": "number"
+                },
                 "users": {
                     "type": "string",
                     "enum": [

@@ -28,16 +28,25 @@ type Config struct {
 	AlertLimit     int // active alerts a user may have
 	StreamOutbox   int // bytes that may wait for one stream
 	PrefillKey     bool
-	MailPage       string   // address of the embedded mail catcher's page, for those who may see it
-	WebhookAllow   []string // ranges that destinations may lead to although they are private
+	MailPage       string // address of the embedded mail catcher's page, for those who may see it
+	// A peer of HTTP/2 that says nothing, also to a ping, or takes nothing for so
+	// long is cut, with all its streams; 0: DefaultPeerTimeout.
+	PeerTimeout  time.Duration
+	WebhookAllow []string // ranges that destinations may lead to although they are private
 }
 
 // DefaultAlertLimit is how many active alerts a user may have.
 const DefaultAlertLimit = 10_000
 
+// DefaultPeerTimeout is as long as a socket of HTTP/1.1 may take nothing.
+const DefaultPeerTimeout = 20 * time.Second
+
 func (c *Config) normalise() ([]netip.Prefix, error) {
 	if c.AlertLimit == 0 {
 		c.AlertLimit = DefaultAlertLimit
+	}
+	if c.PeerTimeout == 0 {
+		c.PeerTimeout = DefaultPeerTimeout
 	}
 	var errs []error
 	fault := func(name, format string, args ...any) {

@@ -20,5 +20,8 @@ func (g *Gateway) Guarded(h api.Handler) http.Handler {
 	return g.outer(g.guard(api.Route{Handler: h, Scope: api.Public}))
 }
 
+// Streams is how many there are.
+func (g *Gateway) Streams() int64 { return g.hub.Stats().Subscribers }
+
 // Remote is the client's address.
 func (g *Gateway) Remote(r *http.Request) string { return g.remote(r) }

@@ -87,6 +87,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	rooms := room.New(db)
 	g.presence = presence.New(rooms, k, g.log)
 	g.pool = wire.NewPool(wire.Config{Outbox: cfg.StreamOutbox})
+	g.hub.LagFunc = g.pool.Lag
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
@@ -157,6 +158,9 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 32 << 10
+	// maxTabs is how many streams one connection of HTTP/2 may carry: a browser has
+	// all its tabs on one, and the one too many would wait in silence.
+	maxTabs = 1000
 )
 
 func (g *Gateway) listen(ctx context.Context) error {
@@ -173,7 +177,9 @@ func (g *Gateway) listen(ctx context.Context) error {
 	g.server = &http.Server{
 		Handler: g.outer(g.router()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		Protocols: protocols, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		// A stream's own deadline does not end a connection that takes nothing, or
+		// whose peer has vanished: it would be kept with all that waits for it.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxTabs, SendPingTimeout: g.cfg.PeerTimeout, PingTimeout: g.cfg.PeerTimeout, WriteByteTimeout: g.cfg.PeerTimeout},
 	}
 	serve := func() error { return g.server.Serve(g.listener) }
 	if g.cfg.TLSCert != "" {

@@ -40,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, h *hub.Hub, p *wire.Pool) *metrics {
 		counter("crier_gateway_repeats_total", "Deliveries that were repeats.", func() float64 { return float64(h.Stats().Repeats) }),
 		counter("crier_gateway_holes_total", "Holes that were filled from the inbox.", func() float64 { return float64(h.Stats().Holes) }),
 		counter("crier_gateway_recalled_total", "Notifications that a stream had missed and was sent from memory.", func() float64 { return float64(h.Stats().Recalled) }),
+		counter("crier_gateway_tick_rounds_total", "Rounds of ticks begun.", func() float64 { return float64(h.TickStats().Rounds) }),
+		counter("crier_gateway_tick_late_total", "Times that a stream was passed over in a round because it was busy.", func() float64 { return float64(h.TickStats().Late) }),
+		gauge("crier_gateway_tick_rate", "Rounds of ticks a second reached, of late.", func() float64 { return h.TickStats().Reached }),
 		counter("crier_gateway_stalled_total", "Connections cut because they took nothing.", func() float64 { return float64(p.Stats().Stalled) }),
 	)
 	return m

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -124,14 +125,17 @@ type FeedView struct {
 
 // StatusView is what a page needs to know before anyone signs in.
 type StatusView struct {
-	Version    string     `json:"version"`
-	Embedded   bool       `json:"embedded"`
-	Users      string     `json:"users" enums:"own,external"`
-	Signup     bool       `json:"signup"`
-	Mail       string     `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
-	Symbols    []string   `json:"symbols"`
-	Feeds      []FeedView `json:"feeds"`
-	ServerTime time.Time  `json:"server_time"`
+	Version  string     `json:"version"`
+	Embedded bool       `json:"embedded"`
+	Users    string     `json:"users" enums:"own,external"`
+	Signup   bool       `json:"signup"`
+	Mail     string     `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
+	Symbols  []string   `json:"symbols"`
+	Feeds    []FeedView `json:"feeds"`
+	// How many times a second this gateway sends ticks, of late: 10 at most, less
+	// while it has more to write than it can.
+	TickRate   float64   `json:"tick_rate"`
+	ServerTime time.Time `json:"server_time"`
 }
 
 // Status tells a page where it is.
@@ -142,7 +146,7 @@ type StatusView struct {
 //	@Router		/status [get]
 func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
 	now := time.Now()
-	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, ServerTime: now.UTC()}
+	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, TickRate: math.Round(10*a.Hub.TickStats().Reached) / 10, ServerTime: now.UTC()}
 	if a.ExternalUsers {
 		st.Users = "external"
 	}

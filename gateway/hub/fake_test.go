@@ -140,7 +140,7 @@ func (r *reader) Send(e *Event) bool {
 	if r.room > 0 {
 		r.room--
 	}
-	r.events = append(r.events, &Event{Type: e.Type, ID: e.ID, Data: e.Data, Cursor: e.Cursor, Topic: e.Topic, Kind: e.Kind, Author: e.Author})
+	r.events = append(r.events, &Event{Type: e.Type, ID: e.ID, Data: e.Data, Cursor: e.Cursor, Topic: e.Topic, Kind: e.Kind, Author: e.Author, parts: e.parts})
 	return true
 }
 
@@ -229,8 +229,14 @@ func (r *reader) texts(kind string) []string {
 	defer r.mu.Unlock()
 	var out []string
 	for _, e := range r.events {
-		if e.Type == kind {
+		if e.Type != kind {
+			continue
+		}
+		if len(e.parts) == 0 {
 			out = append(out, string(e.Data))
+		}
+		for _, part := range e.parts {
+			out = append(out, string(part.Data))
 		}
 	}
 	return out

@@ -34,6 +34,10 @@ type Event struct {
 	// Of a message: its topic, its kind there, and who said it.
 	Topic, Kind, Author string
 
+	// parts are what it consists of, if it is a round of ticks: their frames, one
+	// behind the other, are its own.
+	parts []*Event
+
 	single  bool // for one stream: nobody else will ask for its encoding
 	encoded [encodings]atomic.Pointer[[]byte]
 }
@@ -56,7 +60,13 @@ func (e *Event) Encoded(kind int, make func(*Event) []byte) []byte {
 	if p := e.encoded[kind].Load(); p != nil {
 		return *p
 	}
-	b := make(e)
+	var b []byte
+	if len(e.parts) == 0 {
+		b = make(e)
+	}
+	for _, part := range e.parts {
+		b = append(b, part.Encoded(kind, make)...)
+	}
 	e.encoded[kind].Store(&b)
 	return b
 }
@@ -109,6 +119,11 @@ const shardCount = 64
 
 // Hub is safe for concurrent use. Start runs its workers, Stop ends them.
 type Hub struct {
+	// LagFunc says for how long the writers have had something to do without a
+	// pause; ticks are sent less often when that is long. nil: it never is. It is
+	// set before SendTicks and must not block.
+	LagFunc func() time.Duration
+
 	source Source
 	seed   maphash.Seed
 	shards [shardCount]shard

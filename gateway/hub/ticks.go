@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -11,9 +12,9 @@ import (
 	"crier/internal/event"
 )
 
-// round is how often ticks are sent: one write a viewer holds the newest of all
-// its symbols. Ten a second is faster than people read and slow enough for ten
-// thousand viewers on one machine.
+// round is how often ticks are sent at most: one write a viewer holds the newest
+// of all its symbols. Ten a second is faster than people read and slow enough for
+// ten thousand viewers on one machine; where it is not, pace makes it less.
 const round = 100 * time.Millisecond
 
 // MaxRate is the highest number of tick writes a second that a stream may ask for.
@@ -26,7 +27,8 @@ const MaxFollowed = 200
 type tickFeed struct {
 	key     string
 	symbols []string
-	every   int                      // rounds between two writes
+	every   time.Duration            // between two writes, at least
+	at      time.Time                // of the last one
 	subs    map[*Subscriber]struct{} // those that have had everything
 	late    map[*Subscriber]struct{} // those that were busy: they get the newest of all symbols
 	sent    int64                    // version up to which subs have had ticks
@@ -39,7 +41,8 @@ type ticker struct {
 	sources map[string]time.Time // when a tick of the source was last read
 	version int64
 	feeds   map[string]*tickFeed
-	round   int
+	pace    pace
+	skipped int64          // times that a stream was passed over
 	due     []event.UserID // users with counts to be sent
 	dueMu   sync.Mutex     // guards due; taken after any other
 }
@@ -138,10 +141,10 @@ func (s *Subscriber) Follow(symbols []string, rate int) {
 	slices.Sort(symbols)
 	symbols = slices.Compact(symbols)
 	every := max(1, MaxRate/min(max(rate, 1), MaxRate))
-	key := strings.Join(append(symbols, string(rune('0'+every))), "\x00")
+	key := strings.Join(append(symbols, strconv.Itoa(every)), "\x00")
 	f := t.feeds[key]
 	if f == nil {
-		f = &tickFeed{key: key, symbols: symbols, every: every, subs: make(map[*Subscriber]struct{}), late: make(map[*Subscriber]struct{}), sent: t.version}
+		f = &tickFeed{key: key, symbols: symbols, every: time.Duration(every) * round, subs: make(map[*Subscriber]struct{}), late: make(map[*Subscriber]struct{}), sent: t.version}
 		t.feeds[key] = f
 	}
 	f.late[s] = struct{}{}
@@ -185,20 +188,34 @@ func (h *Hub) SendTicks(ctx context.Context) error {
 }
 
 func (h *Hub) sendRound() {
+	var lag time.Duration
+	if h.LagFunc != nil {
+		lag = h.LagFunc()
+	}
 	t := &h.ticks
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.round++
+	now := time.Now()
+	if !t.pace.due(now, lag) {
+		return
+	}
+	sent := false
 	for _, f := range t.feeds {
-		if t.round%f.every == 0 {
-			t.send(f)
+		if now.Add(slack).Sub(f.at) >= f.every {
+			if t.send(f) {
+				f.at, sent = now, true
+			}
 		}
+	}
+	if sent {
+		t.pace.handed = time.Now()
 	}
 }
 
 // send brings a feed's streams up to date: those that have had everything get
-// what is new, those that were busy the newest of each symbol.
-func (t *ticker) send(f *tickFeed) {
+// what is new, those that were busy the newest of each symbol. To a sink a round
+// is one event. false: there was nothing to send.
+func (t *ticker) send(f *tickFeed) (sent bool) {
 	var news, all []*Event
 	for _, symbol := range f.symbols {
 		n := t.newest[symbol]
@@ -216,34 +233,40 @@ func (t *ticker) send(f *tickFeed) {
 			news = append(news, n.event)
 		}
 	}
+	f.sent = t.version
+	if len(all) == 0 {
+		return false
+	}
+	late := slices.Collect(maps.Keys(f.late)) // those of the rounds before
 	if len(news) > 0 {
+		ev := joined(news)
 		for s := range f.subs {
-			if !sendAll(s.sink, news) {
+			if !offer(s.sink, ev) {
 				delete(f.subs, s)
 				f.late[s] = struct{}{}
 			}
 		}
 	}
-	for s := range f.late {
-		if sendAll(s.sink, all) {
+	ev := joined(all)
+	for _, s := range late {
+		if offer(s.sink, ev) {
 			delete(f.late, s)
 			f.subs[s] = struct{}{}
 		}
 	}
-	f.sent = t.version
-}
-
-func sendAll(sink Sink, events []*Event) bool {
-	if sink.Busy() {
-		return false
-	}
-	for _, ev := range events {
-		if !sink.Send(ev) {
-			return false
-		}
-	}
+	t.skipped += int64(len(f.late))
 	return true
 }
+
+// joined is some ticks as one event.
+func joined(ticks []*Event) *Event {
+	if len(ticks) == 1 {
+		return ticks[0]
+	}
+	return &Event{Type: Ticks, parts: ticks}
+}
+
+func offer(sink Sink, ev *Event) bool { return !sink.Busy() && sink.Send(ev) }
 
 func (h *Hub) sendDueCounts(now time.Time) {
 	h.ticks.dueMu.Lock()

@@ -56,6 +56,9 @@ func TestTickRounds(t *testing.T) {
 		if got, want := seen(r), []string{"A=1", "A=49", "B=7", "B=8"}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
+		if len(r.events) != 3 {
+			t.Errorf("in %d events, want one a round", len(r.events))
+		}
 	})
 }
 

@@ -1,10 +1,15 @@
 package sse_test
 
 import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -245,5 +250,166 @@ func TestRawSockets(t *testing.T) {
 				t.Errorf("%q, %v", buf[:n], err)
 			}
 		})
+	}
+}
+
+// A round of ticks is one write to its viewer, however many symbols it follows.
+func TestTickRoundIsOneWrite(t *testing.T) {
+	t.Parallel()
+	l := &counted{Listener: listen(t)}
+	w := newWorldOn(t, wire.Config{}, l)
+	s := w.open(1, "?follow=A,B,C,D,E", "")
+	s.block()
+	s.block() // ready
+	writes, rounds := l.writes.Load(), w.hub.TickStats().Rounds
+	seen := 0
+	for price := int64(1); price < 20; price++ {
+		for _, symbol := range []string{"A", "B", "C", "D", "E"} {
+			w.hub.Tick(event.Tick{Symbol: symbol, Price: decimal.FromUnits(price, 0), Source: "x"}, time.Now())
+		}
+		for last := fmt.Sprintf(`"E","price":"%d"`, price); ; {
+			b := s.next()
+			seen++
+			if strings.Contains(b, last) {
+				break
+			}
+		}
+	}
+	writes, rounds = l.writes.Load()-writes, w.hub.TickStats().Rounds-rounds
+	if writes > rounds+1 || seen < 4*int(writes) { // one is a heartbeat
+		t.Errorf("%d ticks in %d writes and %d rounds, want a write a round", seen, writes, rounds)
+	}
+}
+
+// overTLS is a listener whose sockets speak TLS, and what its clients need.
+func overTLS(t *testing.T, l net.Listener) (net.Listener, *tls.Config) {
+	t.Helper()
+	// httptest has a certificate for 127.0.0.1.
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	return tls.NewListener(l, &tls.Config{Certificates: s.TLS.Certificates, MinVersion: tls.VersionTLS12}), &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+}
+
+// tlsStream asks for a stream over HTTP/1.1 and TLS.
+func (w *world) tlsStream(cfg *tls.Config, path string) *tls.Conn {
+	w.t.Helper()
+	conn, err := tls.Dial("tcp", w.addr, cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, "GET /"+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		w.t.Fatal(err)
+	}
+	return conn
+}
+
+// A reader over TLS that takes nothing is cut after the stall time like any
+// other, at once and without a farewell that it would not take either, and holds
+// no writer: there is but one, and another reader gets everything meanwhile.
+func TestSlowReaderOverTLS(t *testing.T) {
+	t.Parallel()
+	const stall = 2 * time.Second
+	l, client := overTLS(t, smallBuffers{listen(t)})
+	w := newWorldOn(t, wire.Config{Writers: 1, Outbox: 64 << 10, Stall: stall}, l)
+	w.size = 30_000
+	_ = w.tlsStream(client, "").NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+	other := w.tlsStream(client, "")
+	s := &stream{t: t, r: bufio.NewReader(other)}
+	s.block() // the head
+	s.block() // retry
+	s.block() // ready
+	criertest.Eventually(t, 20*time.Second, "both follow", func() bool { return w.hub.Stats().Subscribers == 2 })
+	began := time.Now()
+	go w.commit(60)
+	s.ids(1, 60)
+	if w.pool.Stats().Stalled > 0 {
+		t.Errorf("the other had its notifications after %v, when the first was cut", time.Since(began))
+	}
+	criertest.Eventually(t, 20*time.Second, "the reader is cut", func() bool {
+		w.cutMu.Lock()
+		defer w.cutMu.Unlock()
+		return len(w.cuts) > 0
+	})
+	if d := time.Since(began); w.cuts[0] != hub.TooSlow || w.pool.Stats().Stalled != 1 || d > stall+4*time.Second {
+		t.Errorf("noted %v, stalled %d after %v", w.cuts, w.pool.Stats().Stalled, d)
+	}
+	w.commit(1)
+	s.ids(61, 61)
+}
+
+// A reader over TLS that is slow and goes on is not cut, however much waits for
+// it: what it takes within the stall time is less than what waits.
+func TestSlowProgressOverTLS(t *testing.T) {
+	t.Parallel()
+	const stall = time.Second
+	l, client := overTLS(t, smallBuffers{listen(t)})
+	w := newWorldOn(t, wire.Config{Outbox: 1 << 20, Stall: stall}, l)
+	w.size = 30_000
+	conn := w.tlsStream(client, "")
+	_ = conn.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+	s := &stream{t: t, r: bufio.NewReaderSize(conn, 512)}
+	s.block()    // the head
+	s.block()    // retry
+	s.block()    // ready
+	w.commit(30) // 900 KB
+	began := time.Now()
+	for id := int64(1); id <= 30; id++ {
+		s.ids(id, id)
+		<-time.After(stall / 8) // a reader that takes 240 KB a second: the point of the test is that time passes
+	}
+	if d := time.Since(began); d < 2*stall || w.pool.Stats().Stalled != 0 {
+		t.Errorf("%d cut in %v", w.pool.Stats().Stalled, d)
+	}
+}
+
+// smallBuffers are sockets that hold little of what is on its way.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10)
+	}
+	return c, err
+}
+
+// Of two streams of one HTTP/2 connection, as two tabs of a browser have it, one
+// that is not read takes nothing from the other, and is cut alone.
+func TestSlowTabBesideAnother(t *testing.T) {
+	t.Parallel()
+	const stall = time.Second
+	w := newWorld(t, wire.Config{Outbox: 64 << 10, Stall: stall})
+	w.size = 30_000
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	tabs := &http.Transport{Protocols: protocols, MaxConnsPerHost: 1}
+	t.Cleanup(tabs.CloseIdleConnections)
+	tab := func() *stream {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+w.addr+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tabs.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return &stream{t: t, resp: resp, r: bufio.NewReader(resp.Body)}
+	}
+	_ = tab() // its window is 4 MB
+	s := tab()
+	s.block()
+	s.block()
+	go w.commit(1000)
+	s.ids(1, 1000)
+	criertest.Eventually(t, 20*time.Second, "the tab that is not read is cut", func() bool { return w.pool.Stats().Stalled == 1 })
+	w.commit(1)
+	s.ids(1001, 1001)
+	if w.hub.Stats().Subscribers != 1 {
+		t.Errorf("%d streams are left, want one", w.hub.Stats().Subscribers)
 	}
 }

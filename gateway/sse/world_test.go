@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,42 @@ type world struct {
 
 func newWorld(t *testing.T, cfg wire.Config) *world {
 	t.Helper()
+	return newWorldOn(t, cfg, listen(t))
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// counted are sockets whose writes are counted. They hide what they are, so each
+// frame of an outbox is a write.
+type counted struct {
+	net.Listener
+	writes atomic.Int64
+}
+
+type countedConn struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return countedConn{c, &l.writes}, err
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+func newWorldOn(t *testing.T, cfg wire.Config, l net.Listener) *world {
+	t.Helper()
 	w := &world{t: t, pool: wire.NewPool(cfg)}
 	w.hub = hub.New(w)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -86,10 +123,6 @@ func newWorld(t *testing.T, cfg wire.Config) *world {
 		wg.Go(func() { _ = w.hub.CatchUp(ctx) })
 	}
 	wg.Go(func() { _ = w.hub.SendTicks(ctx) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.addr = l.Addr().String()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

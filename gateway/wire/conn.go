@@ -45,6 +45,7 @@ type Conn struct {
 	reason  error
 	closed  bool
 	told    bool // the owner was told the end
+	awaits  bool // counted as waiting for a goroutine to write
 	owner   Owner
 	done    chan struct{} // nil until somebody wants it
 
@@ -94,6 +95,9 @@ func (c *Conn) Write(frame []byte) bool {
 	c.pending += len(frame)
 	wake := !c.queued
 	c.queued = true
+	if wake && c.net == nil {
+		c.await()
+	}
 	c.mu.Unlock()
 	if wake {
 		c.schedule()
@@ -191,6 +195,7 @@ func (c *Conn) end(reason error) {
 		reason = c.reason // whoever closed it said why; that the peer has gone follows from it
 	}
 	c.closed, c.closing, c.reason = true, true, reason
+	c.begun()
 	c.outbox, c.pending = nil, 0
 	clear(c.first[:])
 	owner, done := c.owner, c.done
@@ -198,6 +203,10 @@ func (c *Conn) end(reason error) {
 	c.over.Store(true)
 	c.mu.Unlock()
 	if c.net != nil {
+		// TLS would first say goodbye, and wait for a full socket as long as 5 s.
+		if t, ok := c.net.(interface{ NetConn() net.Conn }); ok && errors.Is(reason, ErrStalled) {
+			_ = t.NetConn().Close()
+		}
 		_ = c.net.Close()
 	}
 	if done != nil {
@@ -217,6 +226,7 @@ func (c *Conn) End(reason error) { c.end(reason) }
 // closed since sent is ended.
 func (c *Conn) take(into [][]byte) [][]byte {
 	c.mu.Lock()
+	c.begun()
 	if len(c.outbox) > 0 && !c.closed {
 		out := append(into[:0], c.outbox...)
 		c.outbox = nil
@@ -294,24 +304,29 @@ func (c *Conn) Pump(ctx context.Context, w io.Writer, f Flusher) error {
 }
 
 // pumpOut writes frames in pieces, each of which may take Config.Stall from
-// began on.
+// began on. To HTTP/2 a deadline is a message to the goroutine of the
+// connection, so small frames share one.
 func (c *Conn) pumpOut(bufs [][]byte, w io.Writer, f Flusher, began *time.Time) (n int, err error) {
 	allow := func() {
 		*began = time.Now()
 		_ = f.SetWriteDeadline(began.Add(c.pool.cfg.Stall)) // where there is none, the connection's own end must do
 	}
+	allow()
+	allowed := pumpPiece
 	for _, b := range bufs {
 		n += len(b)
 		for len(b) > 0 {
 			piece := b[:min(len(b), pumpPiece)]
 			b = b[len(piece):]
-			allow()
+			if allowed -= len(piece); allowed < 0 {
+				allow()
+				allowed = pumpPiece - len(piece)
+			}
 			if _, err := w.Write(piece); err != nil {
 				return n, err
 			}
 		}
 	}
-	allow()
 	if err := f.Flush(); err != nil {
 		return n, err
 	}

@@ -55,6 +55,7 @@ type Pool struct {
 
 	blocked atomic.Int64
 	stalled atomic.Int64
+	waiting waiting
 }
 
 // NewPool makes a pool; Start runs it.

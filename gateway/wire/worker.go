@@ -16,9 +16,10 @@ type worker struct {
 	pool *Pool
 	vec  vector // what is being written; the worker's goroutine only
 
-	mu      sync.Mutex // guards queue and stopped; taken after no other lock
+	mu      sync.Mutex // guards what follows; taken after no other lock
 	cond    *sync.Cond
 	queue   []*Conn
+	since   time.Time // since when it has had something to do; zero: it has not
 	stopped bool
 }
 
@@ -26,6 +27,9 @@ func (w *worker) push(c *Conn) {
 	w.mu.Lock()
 	w.queue = append(w.queue, c)
 	first := len(w.queue) == 1
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
 	w.mu.Unlock()
 	if first {
 		w.cond.Signal()
@@ -44,6 +48,7 @@ func (w *worker) run(context.Context) error {
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.stopped {
+			w.since = time.Time{}
 			w.cond.Wait()
 		}
 		if w.stopped {
@@ -102,8 +107,16 @@ func (c *Conn) account(n int) {
 // taken everything; it stays queued meanwhile, so no worker touches it.
 func (c *Conn) block(bufs [][]byte) {
 	c.pool.blocked.Add(1)
+	c.mu.Lock()
+	if !c.closed {
+		c.await()
+	}
+	c.mu.Unlock()
 	c.pool.group.Go("full socket", func(context.Context) error {
 		defer c.pool.blocked.Add(-1)
+		c.mu.Lock()
+		c.begun()
+		c.mu.Unlock()
 		for ; len(bufs) > 0; bufs = c.take(nil) {
 			n := 0
 			for _, b := range bufs {
@@ -112,7 +125,13 @@ func (c *Conn) block(bufs [][]byte) {
 			for out := net.Buffers(bufs); len(out) > 0; {
 				// Progress, however slow, earns more time; none for Stall does not.
 				_ = c.net.SetWriteDeadline(time.Now().Add(c.pool.cfg.Stall))
-				wrote, err := out.WriteTo(c.net)
+				var wrote int64
+				var err error
+				if c.raw != nil {
+					wrote, err = out.WriteTo(c.net)
+				} else {
+					err = writePiece(c.net, &out)
+				}
 				if errors.Is(err, os.ErrDeadlineExceeded) && wrote > 0 {
 					continue
 				}

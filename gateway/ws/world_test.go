@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,42 @@ func (w *world) PlaceTopics(_ context.Context, cursor string, topics []string) (
 
 func newWorld(t testing.TB, cfg wire.Config) *world {
 	t.Helper()
+	return newWorldOn(t, cfg, listen(t))
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// counted are sockets whose writes are counted. They hide what they are, so each
+// frame of an outbox is a write.
+type counted struct {
+	net.Listener
+	writes atomic.Int64
+}
+
+type countedConn struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return countedConn{c, &l.writes}, err
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+func newWorldOn(t testing.TB, cfg wire.Config, l net.Listener) *world {
+	t.Helper()
 	w := &world{t: t}
 	pool := wire.NewPool(cfg)
 	w.hub = hub.New(w)
@@ -106,10 +143,6 @@ func newWorld(t testing.TB, cfg wire.Config) *world {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.hub.CatchUp(ctx) })
 	wg.Go(func() { _ = w.hub.SendTicks(ctx) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.addr = l.Addr().String()
 	sockets := &ws.Server{Hub: w.hub, Pool: pool, Commands: w, CutFunc: func(_ event.UserID, _, reason string) {
 		w.cmdMu.Lock()

@@ -263,7 +263,8 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, st *hub.Stream, b
 	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == d.Subprotocol && p != "" }}
 	socket, rw, _, err := up.Upgrade(r, w)
 	if err != nil {
-		// The upgrader has answered 4xx itself.
+		// The upgrader has answered 4xx itself; the socket is no longer net/http's.
+		closeRefused(socket)
 		c.sub.Unsubscribe()
 		return nil
 	}
@@ -308,6 +309,7 @@ const comeBack = time.Second
 func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, payload []byte) {
 	socket, _, _, err := ws.HTTPUpgrader{}.Upgrade(r, w)
 	if err != nil {
+		closeRefused(socket)
 		return // the upgrader has answered 4xx itself
 	}
 	_ = socket.SetDeadline(time.Time{})
@@ -323,6 +325,13 @@ func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, payload []byte) 
 	_ = ws.WriteFrame(&buf, ws.NewCloseFrame(ws.NewCloseFrameBody(CloseNormal, ""))) // into memory
 	c.wire.Write(buf.Bytes())
 	c.wire.Close(errors.New("refused"))
+}
+
+// closeRefused closes a socket that was taken over in vain; nil: it was not.
+func closeRefused(socket net.Conn) {
+	if socket != nil {
+		_ = socket.Close()
+	}
 }
 
 // Drained is part of wire.Owner.

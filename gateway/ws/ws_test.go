@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -309,5 +311,81 @@ func TestSubscribeTopics(t *testing.T) {
 	ask(`{"type":"subscribe","topics":["news"]}`, `{"code":"unavailable","message":"topics: they could not be read; try again","type":"error"}`)
 	if got := c.text(); got != `{"id":"0;room:Friends=0","topics":["room:Friends"],"type":"subscribed"}` {
 		t.Errorf("after the error: %s", got)
+	}
+}
+
+// A round of ticks is one write to its viewer, with a message for each symbol.
+func TestTickRoundIsOneWrite(t *testing.T) {
+	t.Parallel()
+	l := &counted{Listener: listen(t)}
+	w := newWorldOn(t, wire.Config{}, l)
+	c := w.open("")
+	c.send(text(`{"type":"subscribe","topics":["ticks:A","ticks:B","ticks:C","ticks:D","ticks:E"]}`))
+	c.alive("subscribe")
+	writes, rounds := l.writes.Load(), w.hub.TickStats().Rounds
+	seen := 0
+	for price := int64(1); price < 20; price++ {
+		for _, symbol := range []string{"A", "B", "C", "D", "E"} {
+			w.hub.Tick(event.Tick{Symbol: symbol, Price: decimal.FromUnits(price, 0), Source: "x"}, time.Now())
+		}
+		for last := fmt.Sprintf(`"E","price":"%d"`, price); ; {
+			s := c.text()
+			seen++
+			if strings.Contains(s, last) {
+				break
+			}
+		}
+	}
+	writes, rounds = l.writes.Load()-writes, w.hub.TickStats().Rounds-rounds
+	if writes > rounds+1 || seen < 4*int(writes) { // one is a heartbeat
+		t.Errorf("%d ticks in %d writes and %d rounds, want a write a round", seen, writes, rounds)
+	}
+}
+
+// Compression is not offered (docs/adr-0010-no-permessage-deflate.md): whoever
+// asks for it, in whatever form, gets a socket without, and a frame that is
+// compressed all the same ends the connection.
+func TestNoCompression(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	for _, offer := range []string{
+		"permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+		"permessage-deflate; server_max_window_bits=8, permessage-deflate", "permessage-deflate; server_max_window_bits=99", "x-webkit-deflate-frame", "permessage-deflate; =;;", ",,", `"`,
+	} {
+		c, resp := w.handshake("", "Sec-WebSocket-Protocol: crier.v1\r\nSec-WebSocket-Extensions: "+offer+"\r\n")
+		if got := resp.Header.Values("Sec-WebSocket-Extensions"); resp.StatusCode != 101 || len(got) > 0 {
+			t.Errorf("%s: status %d, answered %q", offer, resp.StatusCode, got)
+			continue
+		}
+		c.text() // ready
+		c.alive(offer)
+		// "{}" as RFC 7692 section 7.2.1 has it: RSV1 set, the tail cut off.
+		f := gws.NewTextFrame([]byte{0xaa, 0xae, 0x05, 0x00})
+		f.Header.Rsv = gws.Rsv(true, false, false)
+		c.send(masked(f))
+		if code, reason := c.closed(); code != gws.StatusProtocolError {
+			t.Errorf("%s: a compressed message was answered %d %s", offer, code, reason)
+		}
+	}
+}
+
+// A handshake that is refused leaves no socket behind.
+func TestRefusedHandshakeIsClosed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	for _, bad := range []string{"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n", "Sec-WebSocket-Version: 7\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""} {
+		conn, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+bad+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if !strings.HasPrefix(string(answer), "HTTP/1.1 4") && !strings.HasPrefix(string(answer), "HTTP/1.1 5") || err != nil {
+			t.Errorf("%q: %.60q, %v; want an answer and the end", bad, answer, err)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func RunReturn(ctx context.Context, cfg ReturnConfig) (GatewayResult, error) {
 	tokens := make([]string, cfg.Connections)
 	cursors := make([]string, cfg.Connections)
 	open := func(ctx context.Context, i int) (*stream, error) {
-		return openStream(ctx, i, ask{addr: cfg.Addr, ws: cfg.WebSocket, topic: topic, since: cursors[i], token: tokens[i], payload: cfg.Payload, buffer: buffer})
+		return openStream(ctx, i, ask{addr: cfg.Addr, ws: cfg.WebSocket, tls: cfg.TLS, topic: topic, since: cursors[i], token: tokens[i], payload: cfg.Payload, buffer: buffer})
 	}
 	// Whoever was never there has no inbox yet: the first visit is one's place.
 	err := eachOf(ctx, cfg.Connections, func(ctx context.Context, i int) (err error) {

@@ -34,6 +34,7 @@ type GatewayConfig struct {
 	Addr        string // host:port of the gateway, or of the floor
 	PID         int    // of its process, whose CPU and memory are read
 	WebSocket   bool
+	TLS         *TLS // nil: without
 	Connections int
 	Rate        int // deliveries a second, or messages of Slow
 	Duration    time.Duration
@@ -74,6 +75,8 @@ type GatewayResult struct {
 	Lost        int64   `json:"lost"`
 	Doubled     int64   `json:"doubled"`
 	Disordered  int64   `json:"disordered"`
+
+	Ticks *TicksResult `json:"ticks,omitempty"`
 }
 
 // streams are the load's connections.
@@ -183,7 +186,7 @@ func (s *streams) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		one, err := openStream(ctx, i, ask{addr: s.cfg.Addr, ws: s.cfg.WebSocket, topic: s.cfg.topic(), token: text, payload: s.cfg.Payload})
+		one, err := openStream(ctx, i, ask{addr: s.cfg.Addr, ws: s.cfg.WebSocket, tls: s.cfg.TLS, topic: s.cfg.topic(), token: text, payload: s.cfg.Payload})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type stream struct {
 type ask struct {
 	addr  string
 	ws    bool
+	tls   *TLS   // nil: without
 	topic string // "": the user's inbox alone
 	since string // a cursor; "": from now on
 	token string
@@ -40,6 +42,9 @@ type ask struct {
 
 // openStream connects and reads up to the first event.
 func openStream(ctx context.Context, number int, a ask) (*stream, error) {
+	if a.tls != nil && a.tls.PerConnection > 0 {
+		return a.tls.open(ctx, number, a)
+	}
 	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+number/connectionsPerAddress))}
 	conn, err := (&net.Dialer{LocalAddr: from, Timeout: 20 * time.Second, Control: chooseLate}).DialContext(ctx, "tcp", a.addr)
 	if err != nil {
@@ -47,6 +52,9 @@ func openStream(ctx context.Context, number int, a ask) (*stream, error) {
 	}
 	// Its port is free again at once: no run waits for what another left behind.
 	_ = conn.(*net.TCPConn).SetLinger(0)
+	if a.tls != nil {
+		conn = tls.Client(conn, a.tls.forServer(a.addr))
+	}
 	s := &stream{number: number, conn: conn, in: bufio.NewReaderSize(conn, max(2048+a.payload, a.buffer)), ws: a.ws}
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if err := s.begin(a); err != nil {
@@ -62,14 +70,7 @@ func (s *stream) begin(a ask) error {
 		// The key is RFC 6455's own example; the answer to it is not looked at.
 		path, extra, want = "/api/v1/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: crier.v1\r\n", " 101 "
 	}
-	query := "?"
-	if a.topic != "" {
-		query += "topics=" + a.topic + "&"
-	}
-	if a.since != "" {
-		query += "since=" + url.QueryEscape(a.since)
-	}
-	if _, err := fmt.Fprintf(s.conn, "GET %s%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n", path, strings.TrimRight(query, "?&"), a.addr, a.token, extra); err != nil {
+	if _, err := fmt.Fprintf(s.conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n", a.path(path), a.addr, a.token, extra); err != nil {
 		return err
 	}
 	line, err := s.in.ReadString('\n')
@@ -81,6 +82,23 @@ func (s *stream) begin(a ask) error {
 			return err
 		}
 	}
+	return s.await()
+}
+
+// path is the address of what is asked for.
+func (a *ask) path(base string) string {
+	query := "?"
+	if a.topic != "" {
+		query += "topics=" + a.topic + "&"
+	}
+	if a.since != "" {
+		query += "since=" + url.QueryEscape(a.since)
+	}
+	return base + strings.TrimRight(query, "?&")
+}
+
+// await reads up to ready.
+func (s *stream) await() error {
 	id, data, err := s.next()
 	for ; err == nil && !bytes.Contains(data, []byte(`"server_time"`)) && !bytes.Equal(data, []byte("{}")); id, data, err = s.next() {
 	}

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,11 +31,11 @@ import (
 // benchGatewayCmd loads a gateway that is a process of its own, and the floor in
 // the same run, so that both see the same machine.
 type benchGatewayCmd struct {
-	Mode        string        `enum:"unicast,broadcast,idle,storm,slow,resume" default:"unicast" help:"unicast: deliveries to random users; broadcast: a topic's messages to all, as fast as it goes; idle: none; storm: all come back after a restart, 10 missed each; slow: a topic's messages beside readers that never read; resume: a topic's subscribers come back, 1,000 missed each."`
+	Mode        string        `enum:"unicast,broadcast,idle,storm,slow,resume,ticks" default:"unicast" help:"ticks: five symbols' ticks to viewers; unicast: deliveries to random users; broadcast: a topic's messages to all, as fast as it goes; idle: none; storm: all come back after a restart, 10 missed each; slow: a topic's messages beside readers that never read; resume: a topic's subscribers come back, 1,000 missed each."`
 	Connections int           `default:"10000" help:"Streams, one a user. At most the open files that this system allows, less a few."`
-	Rate        int           `default:"20000" help:"Deliveries a second (unicast), or messages (slow: 250 unless given)."`
+	Rate        int           `default:"20000" help:"Deliveries a second (unicast), or messages (slow: 250 unless given), or ticks of a symbol (ticks: 1000 unless given)."`
 	Payload     int           `default:"128" help:"Bytes of a delivery (slow: 4096 unless given)."`
-	Transport   string        `enum:"sse,ws" default:"sse" help:"sse or ws."`
+	Transport   string        `enum:"sse,ws,h2,sse-tls,ws-tls" default:"sse" help:"sse, ws, or over TLS: h2 (SSE whose streams share connections of HTTP/2), sse-tls, ws-tls. The floor is without."`
 	Duration    time.Duration `default:"10s" help:"How long the load lasts."`
 	Missed      int           `help:"What each reader missed; 0: 10 (storm), 1000 (resume)."`
 	NoFloor     bool          `help:"Leave out the floor."`
@@ -43,6 +44,8 @@ type benchGatewayCmd struct {
 	At          string        `hidden:"" help:"Load the gateway at this address, whose secret is CRIER_JWT_SECRET: how several are loaded, each by a process with open files of its own."`
 	AtPID       int           `name:"at-pid" hidden:"" help:"Its process."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
+
+	PerConnection int `default:"10" help:"Streams that share a connection (h2)."`
 }
 
 // gatewayReport is what --json prints.
@@ -75,6 +78,9 @@ func (c *benchGatewayCmd) Run(e *env) error {
 	if c.Mode == bench.Resume && c.Connections == 10_000 {
 		c.Connections = 1000
 	}
+	if c.Mode == bench.Ticks && c.Rate == 20_000 {
+		c.Rate = 1000
+	}
 	if c.At != "" {
 		return c.attached(e)
 	}
@@ -98,8 +104,8 @@ func (c *benchGatewayCmd) Run(e *env) error {
 func (c *benchGatewayCmd) measure(e *env) (*gatewayReport, error) {
 	report := new(gatewayReport)
 	if c.Gateways > 1 {
-		if c.Mode != bench.Idle {
-			return nil, errors.New("--gateways: must be 1, or --mode idle")
+		if c.Mode != bench.Idle || c.Transport != "sse" && c.Transport != "ws" {
+			return nil, errors.New("--gateways: must be 1, or --mode idle with --transport sse or ws")
 		}
 		all, err := c.sideBySide(e)
 		if err != nil {
@@ -151,6 +157,9 @@ func (c *benchGatewayCmd) table(e *env, report *gatewayReport) {
 	}
 	if a := report.Alone; a != nil && a.P99 > 0 {
 		e.printf("beside : alone, p99 %.2f\n", g.P99/a.P99)
+	}
+	if t := g.Ticks; t != nil {
+		e.printf("%.0f ticks/s; rounds/s a viewer %.2f, at least %.2f; ticks a round %.2f; writes a viewer and round %.3f\n", t.Produced, t.Rounds, t.Fewest, t.PerRound, t.WriteCalls)
 	}
 	if g.CaughtUp > 0 {
 		e.printf("all caught up after %.2f s, %.2f CPU s\n", g.CaughtUp, g.CPUSeconds)
@@ -314,6 +323,11 @@ func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.Gatewa
 	if err != nil {
 		return none, err
 	}
+	certs, overTLS, err := c.overTLS(l.ground.dir)
+	if err != nil {
+		return none, err
+	}
+	l.env = append(l.env, certs...)
 	p, err := l.start(addr, admin)
 	if p != nil {
 		defer func() { p.stop() }()
@@ -326,13 +340,16 @@ func (c *benchGatewayCmd) gateway(e *env, connections, silent int) (bench.Gatewa
 		return none, err
 	}
 	defer producer.Close()
-	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: c.Transport == "ws", Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
+	cfg := bench.GatewayConfig{Mode: c.Mode, WebSocket: strings.HasPrefix(c.Transport, "ws"), TLS: overTLS, Addr: addr, PID: p.cmd.Process.Pid, Connections: connections, Silent: silent, Rate: c.Rate, Duration: c.Duration,
 		Payload: c.Payload, Producer: producer}
 	if cfg.TokenFunc, err = minter(e.ctx, l.secret); err != nil {
 		return none, err
 	}
 	if c.Profile != "" {
 		cfg.Profile = &bench.Profile{File: c.Profile, Admin: admin}
+	}
+	if c.Mode == bench.Ticks {
+		return bench.RunTicks(e.ctx, cfg)
 	}
 	if c.Mode != bench.Storm && c.Mode != bench.Resume {
 		return bench.RunGateway(e.ctx, cfg)
