@@ -205,13 +205,17 @@ func TestJoinWithTwoInFlight(t *testing.T) {
 	w.send(recs...)
 	m.closed.Store(true)
 	var one, two steps
-	stopOne := w.start(consumer.Config{Batch: 10, ExternalUsers: true, FailFunc: one.note})
+	// Both batches together hold records of all partitions.
+	const batch = users * each / 2
+	stopOne := w.start(consumer.Config{Batch: batch, ExternalUsers: true, FailFunc: one.note})
 	criertest.Eventually(t, patience, "two batches are in flight", func() bool { return m.refused.Load() >= 1 && one.stored.Load() >= 2 })
-	stopTwo := w.start(consumer.Config{Batch: 10, ExternalUsers: true, FailFunc: two.note})
+	stopTwo := w.start(consumer.Config{Batch: batch, ExternalUsers: true, FailFunc: two.note})
 	criertest.Eventually(t, patience, "a second consumer has joined", func() bool {
 		groups, err := kadm.NewClient(w.raw).DescribeGroups(t.Context(), w.prefix+consumer.Group)
 		return err == nil && len(groups[w.prefix+consumer.Group].Members) == 2
 	})
+	before := m.refused.Load()
+	criertest.Eventually(t, patience, "the first one had the time to hear of it", func() bool { return m.refused.Load() >= before+5 })
 	if two.stored.Load() != 0 {
 		t.Error("the second consumer stores what the first one is about to commit")
 	}
