@@ -19,8 +19,12 @@ import (
 // what the statements cost.
 func BenchmarkPut(b *testing.B) {
 	const batch = 500
-	for _, users := range []int{100, 10_000} {
-		b.Run(fmt.Sprint("users=", users), func(b *testing.B) {
+	for _, c := range []struct {
+		users int
+		keyed bool // with an idempotency key each
+	}{{100, false}, {100, true}, {10_000, false}} {
+		users := c.users
+		b.Run(fmt.Sprintf("users=%d/keyed=%v", users, c.keyed), func(b *testing.B) {
 			db, err := postgres.Open(b.Context(), postgres.Config{URL: criertest.Postgres(b)})
 			if err != nil {
 				b.Fatal(err)
@@ -45,6 +49,9 @@ func BenchmarkPut(b *testing.B) {
 				for i := range items {
 					items[i] = item(owners[int(offset)%users], offset)
 					items[i].Payload = payload
+					if c.keyed {
+						items[i].Sender, items[i].Key, items[i].Hash = "bench", fmt.Sprint(offset), payload[:16]
+					}
 					offset++
 				}
 				err := db.Tx(b.Context(), func(tx pgx.Tx) error {
