@@ -50,17 +50,19 @@ type unit struct {
 	outcomes []inbox.Outcome
 }
 
-// process stores a batch and produces what follows from it, in parts that one
-// transaction can bear.
-func (c *Consumer) process(ctx context.Context, recs []kafka.Record) error {
-	for len(recs) > 0 {
-		n := bearable(recs)
-		if err := c.processPart(ctx, recs[:n]); err != nil {
+// settle stores records and tells of what follows from them; it is a storeFunc.
+func (c *Consumer) settle(ctx context.Context, recs []kafka.Record) (tell func(context.Context) error, err error) {
+	units, err := c.storeRecords(ctx, recs)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		if err := c.produce(ctx, units); err != nil {
 			return err
 		}
-		recs = recs[n:]
-	}
-	return nil
+		c.cfg.FailFunc("consumer.after-produce")
+		return nil
+	}, nil
 }
 
 // maxPartBytes bounds what the records of one transaction become when each of
@@ -84,9 +86,10 @@ func bearable(recs []kafka.Record) int {
 	return len(recs)
 }
 
-// processPart is process for records that go into one transaction. When Postgres
-// refuses the data, halves are tried on their own, down to the one record.
-func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
+// storeRecords stores records in one transaction. When Postgres refuses the data,
+// halves are tried on their own, down to the one record. The units stand in the
+// order of the records.
+func (c *Consumer) storeRecords(ctx context.Context, recs []kafka.Record) ([]unit, error) {
 	units, triggers := parse(recs, time.Now())
 	c.cfg.FailFunc("consumer.before-store")
 	start := time.Now()
@@ -95,23 +98,21 @@ func (c *Consumer) processPart(ctx context.Context, recs []kafka.Record) error {
 	case err == nil:
 	case postgres.DataFault(err) && len(recs) > 1:
 		half := len(recs) / 2
-		if err := c.processPart(ctx, recs[:half]); err != nil {
-			return err
+		first, err := c.storeRecords(ctx, recs[:half])
+		if err != nil {
+			return nil, err
 		}
-		return c.processPart(ctx, recs[half:])
+		second, err := c.storeRecords(ctx, recs[half:])
+		return append(first, second...), err
 	case postgres.DataFault(err):
 		units[0].refuse(err)
 	default:
-		return err
+		return nil, err
 	}
 	c.metrics.batch.Observe(float64(len(recs)))
 	c.metrics.store.Observe(time.Since(start).Seconds())
 	c.cfg.FailFunc("consumer.after-store")
-	if err := c.produce(ctx, units); err != nil {
-		return err
-	}
-	c.cfg.FailFunc("consumer.after-produce")
-	return nil
+	return units, nil
 }
 
 // refuse notes that the database refuses what the record holds.

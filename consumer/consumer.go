@@ -23,7 +23,7 @@ import (
 )
 
 // Consumer is the running part. New makes it, Start joins its groups, Stop
-// finishes the batches in flight. It owns the two batch loops, the pruner, those
+// finishes the batches in flight. It owns the two lines of batches, the pruner, those
 // that deliver what is due, end what has expired, part whom dead gateways have
 // left behind and queue mails with links to new passwords, and through its
 // queues the workers.
@@ -85,7 +85,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	}
 	c.pusher.Start(ctx)
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
-	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.process) })
+	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.settle) })
 	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn) })
 	c.goroutines.Go("watching deliveries", c.watchPusher)
 	c.goroutines.Go("consumer pruner", c.prune)
@@ -132,8 +132,8 @@ func (c *Consumer) Failed() <-chan struct{} { return c.goroutines.Context().Done
 // Err is why the part has ended by itself.
 func (c *Consumer) Err() error { return c.goroutines.Err() }
 
-// Stop stops polling, lets the batch in flight be stored, produced and
-// committed, and leaves the group. It returns when all that is done, or ctx.
+// Stop stops polling, lets the batches in flight be stored, produced and
+// committed, and leaves the groups. It returns when all that is done, or ctx.
 func (c *Consumer) Stop(ctx context.Context) error {
 	if c.goroutines == nil {
 		return nil
@@ -152,69 +152,6 @@ func (c *Consumer) Stop(ctx context.Context) error {
 // drainTime is how long a batch in flight may take after Stop: within the 10 s
 // that the whole program promises.
 const drainTime = 7 * time.Second
-
-// processFunc takes a batch of records through to its effects.
-type processFunc func(ctx context.Context, recs []kafka.Record) error
-
-// run reads one group's records and has each batch processed and committed. The
-// two groups have a loop each, so that a flood of one does not delay the other.
-func (c *Consumer) run(ctx context.Context, group *kafka.Group, process processFunc) error {
-	var wait lifecycle.Backoff
-	for {
-		batch, err := group.Poll(ctx, c.cfg.Batch)
-		if ctx.Err() != nil {
-			group.Release()
-			return nil
-		}
-		if err != nil {
-			c.log.Error("reading from Kafka", "error", err)
-			group.Release()
-			if wait.Wait(ctx) != nil {
-				return nil
-			}
-			continue
-		}
-		wait.Reset()
-		if len(batch.Records) == 0 {
-			group.Release()
-			continue
-		}
-		if !c.settle(ctx, group, batch, process) {
-			return nil
-		}
-	}
-}
-
-// settle takes a batch through to the commit, again and again until it is
-// done; false: the part was stopped first, and the batch will be read again.
-func (c *Consumer) settle(ctx context.Context, group *kafka.Group, batch kafka.Batch, process processFunc) bool {
-	work, cancel := untilDrained(ctx)
-	defer cancel()
-	var wait lifecycle.Backoff
-	for {
-		err := process(work, batch.Records)
-		if err == nil {
-			err = group.Commit(work, batch)
-			c.cfg.FailFunc("consumer.after-commit")
-			if err != nil && work.Err() == nil {
-				// The group has moved on without us, or Kafka is away: the records
-				// are read again, by whoever has them now, and found stored.
-				c.log.Warn("committing a batch", "error", err)
-			}
-			return ctx.Err() == nil
-		}
-		if work.Err() != nil {
-			group.Release()
-			return false
-		}
-		c.metrics.retries.Inc()
-		c.log.Error("a batch is tried again", "records", len(batch.Records), "error", err)
-		if wait.Wait(work) != nil {
-			group.Release()
-			return false
-		}
-	}
-}
 
 // untilDrained outlives ctx by drainTime, so that a batch that was begun can
 // be finished after Stop.

@@ -4,6 +4,10 @@
 //
 //	poll -> parse -> one transaction (decide triggers, give places, store) -> produce deliveries, results, dead letters -> commit offsets
 //
+// While a batch is produced and committed, the next one is read and stored (line):
+// two are in flight at most, and the second is produced only when the first is
+// committed.
+//
 // Postgres is authoritative. A crash after the transaction and before the
 // commit of the offsets reads the same records again: the transaction finds
 // them stored, gives the same answers, and their deliveries are produced again;
@@ -14,7 +18,7 @@
 // A record that cannot be read or breaks a rule goes to `dead-letters` and
 // `results` and never stops the ones behind it; if Postgres refuses a record's
 // data, the batch is halved until that record stands alone. While Postgres or
-// Kafka is away a batch is tried again, with growing waits, for as long as the
+// Kafka is away a step is tried again, with growing waits, for as long as the
 // part runs.
 //
 // Locks in a transaction are taken in this order: alerts by id,

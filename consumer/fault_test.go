@@ -30,26 +30,7 @@ func TestKafkaFaults(t *testing.T) {
 		key  kmsg.Key
 		fail func(req kmsg.Request, prefix string) kmsg.Response // nil: let it pass
 	}{
-		{"produce", kmsg.Produce, func(req kmsg.Request, prefix string) kmsg.Response {
-			r := req.(*kmsg.ProduceRequest)
-			resp := r.ResponseKind().(*kmsg.ProduceResponse)
-			ours := false
-			for _, t := range r.Topics {
-				rt := kmsg.NewProduceResponseTopic()
-				rt.Topic, rt.TopicID = t.Topic, t.TopicID
-				for _, p := range t.Partitions {
-					rp := kmsg.NewProduceResponseTopicPartition()
-					rp.Partition, rp.ErrorCode = p.Partition, kerr.PolicyViolation.Code
-					rt.Partitions = append(rt.Partitions, rp)
-				}
-				resp.Topics = append(resp.Topics, rt)
-				ours = true
-			}
-			if !ours {
-				return nil
-			}
-			return resp
-		}},
+		{"produce", kmsg.Produce, func(req kmsg.Request, _ string) kmsg.Response { return refusal(req) }},
 		{"commit", kmsg.OffsetCommit, func(req kmsg.Request, prefix string) kmsg.Response {
 			r := req.(*kmsg.OffsetCommitRequest)
 			resp := r.ResponseKind().(*kmsg.OffsetCommitResponse)

@@ -26,9 +26,9 @@ func (c *Consumer) watchPusher(ctx context.Context) error {
 	}
 }
 
-// takeIn stores a batch of `incoming` with the deliveries that follow from it;
-// what cannot be read or breaks a rule goes to dead letters.
-func (c *Consumer) takeIn(ctx context.Context, recs []kafka.Record) error {
+// takeIn stores records of `incoming` with the deliveries that follow from them;
+// what cannot be read or breaks a rule goes to dead letters. It is a storeFunc.
+func (c *Consumer) takeIn(ctx context.Context, recs []kafka.Record) (tell func(context.Context) error, err error) {
 	items := make([]destination.Item, 0, len(recs))
 	from := make([]*kafka.Record, 0, len(recs))
 	var dead []kafka.Record
@@ -48,7 +48,7 @@ func (c *Consumer) takeIn(ctx context.Context, recs []kafka.Record) error {
 	c.cfg.FailFunc("incoming.before-store")
 	taken, err := c.storeItems(ctx, items)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.cfg.FailFunc("incoming.after-store")
 	for i := range taken {
@@ -60,7 +60,7 @@ func (c *Consumer) takeIn(ctx context.Context, recs []kafka.Record) error {
 		c.metrics.records.WithLabelValues(kafka.Incoming, t.Status).Inc()
 	}
 	c.pusher.Poke()
-	return c.kafka.Produce(ctx, dead...)
+	return func(ctx context.Context) error { return c.kafka.Produce(ctx, dead...) }, nil
 }
 
 // storeItems is one transaction. When Postgres refuses the data, halves are

@@ -8,6 +8,7 @@ type metrics struct {
 	triggers *prometheus.CounterVec
 	batch    prometheus.Histogram
 	store    prometheus.Histogram
+	tell     prometheus.Histogram
 	retries  prometheus.Counter
 	pruned   prometheus.Counter
 }
@@ -22,11 +23,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Records in a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 		store: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "crier_consumer_store_seconds",
 			Help: "Time of a batch's transaction.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		tell: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "crier_consumer_tell_seconds",
+			Help: "Time until Kafka has acknowledged what follows from a stored batch.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_consumer_retries_total",
 			Help: "Batches tried again because Postgres or Kafka was away."}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_consumer_pruned_total",
 			Help: "Notifications removed after CRIER_INBOX_RETENTION."}),
 	}
-	reg.MustRegister(m.records, m.triggers, m.batch, m.store, m.retries, m.pruned)
+	reg.MustRegister(m.records, m.triggers, m.batch, m.store, m.tell, m.retries, m.pruned)
 	return m
 }

@@ -41,13 +41,18 @@ type world struct {
 
 func newWorld(t *testing.T, brokers string) *world {
 	t.Helper()
+	return newWorldOf(t, brokers, 1)
+}
+
+func newWorldOf(t *testing.T, brokers string, partitions int32) *world {
+	t.Helper()
 	w := &world{t: t, prefix: criertest.TopicPrefix(t)}
 	var err error
 	if w.Client, err = kafka.Open(kafka.Config{Brokers: []string{brokers}, TopicPrefix: w.prefix, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Client.Close)
-	if _, err := w.EnsureTopics(t.Context(), kafka.Layout{Partitions: 1, Replicas: 1, TicksRetention: time.Hour, TicksBytes: 1 << 30}); err != nil {
+	if _, err := w.EnsureTopics(t.Context(), kafka.Layout{Partitions: partitions, Replicas: 1, TicksRetention: time.Hour, TicksBytes: 1 << 30}); err != nil {
 		t.Fatal(err)
 	}
 	if w.db, err = postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)}); err != nil {

@@ -1,9 +1,9 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crier/internal/client"
+	"crier/internal/kafka"
 	"crier/internal/lifecycle"
 )
 
@@ -25,15 +26,17 @@ type Target struct {
 	APIKey string
 }
 
-// PipelineConfig says what load there is: notifications are POSTed, stored, and
-// awaited on their users' streams.
+// PipelineConfig says what load there is: notifications are POSTed, or produced
+// to Kafka, stored, and awaited on their users' streams.
 type PipelineConfig struct {
 	Target
+	Producer *kafka.Client // what produces to `notifications`, as a backend's would; nil: they are POSTed
+	Backend  int           // a process of Postgres, whose CPU time is measured with that of all of them; 0: none
 	Users    int           // with a stream each
 	Rate     int           // notifications a second; 0: look for the highest
 	Duration time.Duration // of each load
 	Payload  int           // bytes
-	Senders  int           // requests at the same time
+	Senders  int           // POSTs at the same time
 }
 
 // Result is what one load came to.
@@ -49,6 +52,10 @@ type Result struct {
 	P50        float64 `json:"p50_ms"`
 	P99        float64 `json:"p99_ms"`
 	Max        float64 `json:"max_ms"`
+	// CPU seconds per million notifications that arrived, from the first send to
+	// the last arrival; 0 where they cannot be read.
+	ProgramCPU  float64 `json:"program_cpu_s_per_million"`
+	PostgresCPU float64 `json:"postgres_cpu_s_per_million"`
 }
 
 // Sustained says that the load was kept up: nothing lost, all sent on time, and
@@ -125,8 +132,13 @@ func (p *Pipeline) Load(ctx context.Context, rate int) (Result, error) {
 			return Result{}, fmt.Errorf("bench: %w", context.Cause(streams.Context()))
 		}
 	}
+	used := p.usage()
 	began := time.Now()
-	sent, failed := p.send(streams.Context(), rate, run)
+	send := p.send
+	if p.cfg.Producer != nil {
+		send = p.produce
+	}
+	sent, failed := send(streams.Context(), rate, run)
 	last := time.Now()
 	arrived := func() int64 { t.mu.Lock(); defer t.mu.Unlock(); return t.arrived }
 	for deadline := last.Add(settleTime); arrived() < sent && time.Now().Before(deadline) && ctx.Err() == nil; {
@@ -136,6 +148,7 @@ func (p *Pipeline) Load(ctx context.Context, rate int) (Result, error) {
 			last = time.Now()
 		}
 	}
+	used = p.usage().since(used)
 	if err := streams.Err(); err != nil {
 		return Result{}, fmt.Errorf("bench: %w", err)
 	}
@@ -144,7 +157,10 @@ func (p *Pipeline) Load(ctx context.Context, rate int) (Result, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return summarise(t, rate, sent, failed, last.Sub(began)), nil
+	r := summarise(t, rate, sent, failed, last.Sub(began))
+	millions := float64(max(1, r.Arrived)) / 1e6
+	r.ProgramCPU, r.PostgresCPU = used.program.Seconds()/millions, used.postgres.Seconds()/millions
+	return r, nil
 }
 
 func summarise(t *tally, rate int, sent, failed int64, took time.Duration) Result {
@@ -191,14 +207,18 @@ func (p *Pipeline) send(ctx context.Context, rate int, run string) (accepted, fa
 	return sent.Load(), bad.Load()
 }
 
-func (p *Pipeline) post(ctx context.Context, user, run string) error {
-	filler := strings.Repeat("x", max(0, p.cfg.Payload-60))
-	payload := fmt.Sprintf(`{%s%s/%d","x":"%s"}`, stampKey, run, time.Now().UnixNano(), filler)
-	body, err := json.Marshal(map[string]any{"user_id": user, "payload": json.RawMessage(payload)})
-	if err != nil {
-		return err
+// notification is what is said to a user: when it was sent, and filler.
+func (p *Pipeline) notification(user, run string) []byte {
+	b := make([]byte, 0, p.cfg.Payload+120)
+	b = fmt.Appendf(b, `{"user_id":%q,"payload":{%s%s/%d","x":"`, user, stampKey, run, time.Now().UnixNano())
+	for range max(0, p.cfg.Payload-60) {
+		b = append(b, 'x')
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.URL+"/api/v1/notifications", strings.NewReader(string(body)))
+	return append(b, `"}}`...)
+}
+
+func (p *Pipeline) post(ctx context.Context, user, run string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.URL+"/api/v1/notifications", bytes.NewReader(p.notification(user, run)))
 	if err != nil {
 		return err
 	}

@@ -6,15 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"time"
 
 	"crier/internal/bench"
+	"crier/internal/postgres"
 	"crier/internal/telemetry"
 )
 
 // benchCmd is the load generator.
 type benchCmd struct {
-	Pipeline benchPipelineCmd `cmd:"" help:"From POST to the stream: send, store, deliver, and count what arrives. Without --url it runs its own embedded Crier in a temporary folder."`
+	Pipeline benchPipelineCmd `cmd:"" help:"From POST, or a record in Kafka, to the stream: send, store, deliver, and count what arrives. Without --url it runs its own embedded Crier in a temporary folder."`
 	Gateway  benchGatewayCmd  `cmd:"" help:"A gateway alone, as a process of its own: CPU, memory and latency of many streams, beside the floor (Linux)."`
 	Alerts   benchAlertsCmd   `cmd:"" help:"The index of alerts alone: load from Postgres, memory, ticks and firings a second on one core."`
 	Summary  benchSummaryCmd  `cmd:"" help:"Every load of bench gateway one after the other, as a table beside what others reach (Linux, about four minutes)."`
@@ -25,70 +27,119 @@ type benchCmd struct {
 type benchPipelineCmd struct {
 	URL      string           `name:"url" help:"Gateway to load. Default: an embedded Crier of its own."`
 	APIKey   telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key to send with, with --url."`
+	From     string           `enum:"post,kafka" default:"post" help:"post: by HTTP; kafka: produced to the topic notifications, as a backend's own producer would (without --url)."`
 	Rate     int              `help:"Notifications a second. 0: look for the highest that is sustained."`
 	Duration time.Duration    `default:"10s" help:"How long each load lasts."`
 	Users    int              `default:"100" help:"Users, with a stream each."`
 	Payload  int              `default:"128" help:"Bytes of payload."`
-	Senders  int              `default:"64" help:"Requests at the same time."`
+	Senders  int              `default:"64" help:"POSTs at the same time."`
 	JSON     bool             `name:"json" help:"Print one JSON object."`
+	Profile  string           `name:"cpu-profile" type:"path" help:"Write a CPU profile of this process, with all that is embedded, to a file."`
+}
+
+// pipelineReport is what --json prints.
+type pipelineReport struct {
+	bench.Result
+	From     string               `json:"from"`
+	Postgres *postgres.Durability `json:"postgres,omitempty"`
 }
 
 // Run is called by the parser.
 func (c *benchPipelineCmd) Run(e *env) (err error) {
-	target := bench.Target{URL: c.URL, APIKey: string(c.APIKey)}
-	if c.URL == "" {
-		stop, facts, err := e.temporary()
-		if err != nil {
-			return err
-		}
-		defer func() {
-			if stopErr := stop(); err == nil {
-				err = stopErr
-			}
-		}()
-		target = bench.Target{URL: facts.HTTP, APIKey: facts.APIKey}
+	if c.URL != "" && c.From == "kafka" {
+		return errors.New("--from kafka is for the embedded Crier; with --url notifications are POSTed")
 	}
-	p, err := bench.NewPipeline(e.ctx, bench.PipelineConfig{Target: target, Users: c.Users, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Senders: c.Senders})
+	cfg := bench.PipelineConfig{Target: bench.Target{URL: c.URL, APIKey: string(c.APIKey)}, Users: c.Users, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Senders: c.Senders}
+	report := pipelineReport{From: c.From}
+	if c.URL == "" {
+		g, facts, startErr := e.temporary()
+		if startErr != nil {
+			return startErr
+		}
+		defer func() { err = errors.Join(err, g.stop()) }()
+		cfg.Target = bench.Target{URL: facts.HTTP, APIKey: facts.APIKey}
+		kept, askErr := g.host.db.Durability(e.ctx)
+		if askErr != nil {
+			return askErr
+		}
+		report.Postgres, cfg.Backend = &kept, kept.Backend
+		if c.From == "kafka" {
+			// A client of its own: what the parts produce does not wait in its queue.
+			if cfg.Producer, err = g.run.kafkaFlags.open(g.host.e.log); err != nil {
+				return err
+			}
+			defer cfg.Producer.Close()
+		}
+	}
+	p, err := bench.NewPipeline(e.ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	head := func() {
-		if !c.JSON {
-			e.printf("%10s %9s %9s %6s %8s %11s %9s %8s %8s %9s\n", "rate/s", "sent", "arrived", "lost", "doubled", "disordered", "reached", "p50 ms", "p99 ms", "max ms")
+	if c.Profile != "" {
+		stop, profileErr := profile(c.Profile)
+		if profileErr != nil {
+			return profileErr
 		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
-	row := func(r bench.Result) {
-		if !c.JSON {
-			e.printf("%10d %9d %9d %6d %8d %11d %9.0f %8.2f %8.2f %9.2f\n", r.Target, r.Sent, r.Arrived, r.Lost, r.Doubled, r.Disordered, r.Rate, r.P50, r.P99, r.Max)
-		}
-	}
-	head()
-	var result bench.Result
-	if c.Rate > 0 {
-		result, err = p.Load(e.ctx, c.Rate)
-		row(result)
-	} else {
-		result, err = p.Highest(e.ctx, row)
-	}
-	if err != nil {
+	report.Result, err = c.load(e, p, report.Postgres)
+	if err != nil || !c.JSON {
 		return err
 	}
-	if c.JSON {
-		b, err := json.Marshal(result)
-		if err != nil {
-			return fmt.Errorf("encoding the result: %w", err)
-		}
-		e.printf("%s\n", b)
+	b, err := json.Marshal(report)
+	if err != nil {
+		return fmt.Errorf("encoding the result: %w", err)
 	}
+	e.printf("%s\n", b)
 	return nil
 }
 
-// temporary runs an embedded Crier, without feeds, on free ports and in a
-// folder that is removed by stop.
-func (e *env) temporary() (stop func() error, facts runFacts, err error) {
-	g, err := e.ground()
+// load puts on the load that was asked for, and prints the table.
+func (c *benchPipelineCmd) load(e *env, p *bench.Pipeline, kept *postgres.Durability) (bench.Result, error) {
+	row := func(r bench.Result) {
+		if !c.JSON {
+			e.printf("%10d %9d %9d %6d %8d %11d %9.0f %8.2f %8.2f %9.2f %9.0f %9.0f\n", r.Target, r.Sent, r.Arrived, r.Lost, r.Doubled, r.Disordered, r.Rate, r.P50, r.P99, r.Max, r.ProgramCPU, r.PostgresCPU)
+		}
+	}
+	if !c.JSON {
+		if kept != nil {
+			e.printf("Postgres %s: synchronous_commit %s, fsync %s, full_page_writes %s\n", kept.ServerVersion, kept.SynchronousCommit, kept.Fsync, kept.FullPageWrites)
+		}
+		e.printf("%10s %9s %9s %6s %8s %11s %9s %8s %8s %9s %9s %9s\n", "rate/s", "sent", "arrived", "lost", "doubled", "disordered", "reached", "p50 ms", "p99 ms", "max ms", "CPU s/M", "Pg s/M")
+	}
+	if c.Rate == 0 {
+		return p.Highest(e.ctx, row)
+	}
+	r, err := p.Load(e.ctx, c.Rate)
+	if err == nil {
+		row(r)
+	}
+	return r, err
+}
+
+// profile writes a CPU profile until stop.
+func profile(path string) (stop func() error, err error) {
+	f, err := os.Create(path)
 	if err != nil {
+		return nil, fmt.Errorf("making the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("writing the profile: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// temporary runs an embedded Crier, without feeds, on free ports and in a
+// folder that is removed by its stop.
+func (e *env) temporary() (g *ground, facts runFacts, err error) {
+	if g, err = e.ground(); err != nil {
 		return nil, facts, err
 	}
 	if err := g.run.startParts(g.host, g.keys, ""); err != nil {
@@ -98,7 +149,7 @@ func (e *env) temporary() (stop func() error, facts runFacts, err error) {
 	if gw, ok := g.host.parts[len(g.host.parts)-1].(interface{ URL() string }); ok {
 		facts.HTTP = gw.URL()
 	}
-	return g.stop, facts, nil
+	return g, facts, nil
 }
 
 // ground is an embedded broker and Postgres in a temporary folder, with topics

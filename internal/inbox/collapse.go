@@ -27,7 +27,7 @@ type collapsing struct {
 // findCollapsing reads the unread notifications with the items' collapse keys.
 // There is at most one to a user and key: each replaced the one before it,
 // unless that was marked unread again later. Index notifications_collapse.
-func findCollapsing(ctx context.Context, tx pgx.Tx, items []Item) (*collapsing, error) {
+func findCollapsing(batch *pgx.Batch, items []Item) *collapsing {
 	c := &collapsing{}
 	var users, keys []string
 	for i := range items {
@@ -36,26 +36,22 @@ func findCollapsing(ctx context.Context, tx pgx.Tx, items []Item) (*collapsing, 
 		}
 	}
 	if len(users) == 0 {
-		return c, nil
+		return c
 	}
 	c.unread = make(map[collapseKey]int64)
-	rows, err := tx.Query(ctx, `
+	batch.Queue(`
 		select n.user_id, n.collapse_key, max(n.id) from (select distinct u, k from unnest($1::text[], $2::text[]) as k(u, k)) k
 		join notifications n on n.user_id = k.u and n.collapse_key = k.k and n.read_at is null and n.gone_at is null
-		group by 1, 2`, users, keys)
-	if err != nil {
-		return nil, fmt.Errorf("looking for what is collapsed: %w", err)
-	}
-	var user, key string
-	var id int64
-	_, err = pgx.ForEachRow(rows, []any{&user, &key, &id}, func() error {
-		c.unread[collapseKey{event.UserID(user), key}] = id
-		return nil
+		group by 1, 2`, users, keys).Query(func(rows pgx.Rows) error {
+		var user, key string
+		var id int64
+		_, err := pgx.ForEachRow(rows, []any{&user, &key, &id}, func() error {
+			c.unread[collapseKey{event.UserID(user), key}] = id
+			return nil
+		})
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("looking for what is collapsed: %w", err)
-	}
-	return c, nil
+	return c
 }
 
 // replace notes that the item, whose place is id, replaces the unread one with

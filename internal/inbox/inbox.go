@@ -105,15 +105,7 @@ func Put(ctx context.Context, tx pgx.Tx, now time.Time, items []Item) ([]Outcome
 		return nil, nil
 	}
 	now = now.UTC().Truncate(time.Microsecond) // as exactly as Postgres keeps it
-	heads, err := lockHeads(ctx, tx, items)
-	if err != nil {
-		return nil, err
-	}
-	known, err := findKnown(ctx, tx, items)
-	if err != nil {
-		return nil, err
-	}
-	collapsing, err := findCollapsing(ctx, tx, items)
+	heads, known, collapsing, err := look(ctx, tx, items)
 	if err != nil {
 		return nil, err
 	}
@@ -178,29 +170,47 @@ func (h *head) next(it *Item, now time.Time) event.Stored {
 	return s
 }
 
-func lockHeads(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*head, error) {
+// look locks the inboxes of items and reads what there is about them, in one
+// round trip. The statements run in their order, so all but the first see what
+// others have committed before the locks were given.
+func look(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*head, *knownItems, *collapsing, error) {
+	batch := &pgx.Batch{}
+	heads := lockHeads(batch, items)
+	known := &knownItems{byOrigin: make(map[originKey]knownItem, len(items)), byKey: make(map[senderKey]knownItem)}
+	seen := known.lookForOrigins(batch, items)
+	known.lookForKeys(batch, items)
+	collapsing := findCollapsing(batch, items)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, nil, nil, fmt.Errorf("locking inboxes, and looking for what was stored before: %w", err)
+	}
+	if *seen {
+		if err := known.findOrigins(ctx, tx, items); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return heads, known, collapsing, nil
+}
+
+func lockHeads(batch *pgx.Batch, items []Item) map[event.UserID]*head {
 	users := make([]event.UserID, len(items))
 	for i := range items {
 		users[i] = items[i].UserID
 	}
-	rows, err := tx.Query(ctx, `
+	ids := sortedIDs(users)
+	heads := make(map[event.UserID]*head, len(ids))
+	batch.Queue(`
 		select user_id, last_id, unread, unseen, seen_to from inboxes
-		where user_id = any($1::text[]) order by user_id for update`, sortedIDs(users))
-	if err != nil {
-		return nil, fmt.Errorf("locking inboxes: %w", err)
-	}
-	heads := make(map[event.UserID]*head, len(users))
-	var id string
-	var h head
-	_, err = pgx.ForEachRow(rows, []any{&id, &h.last, &h.unread, &h.unseen, &h.seenTo}, func() error {
-		locked := h
-		heads[event.UserID(id)] = &locked
-		return nil
+		where user_id = any($1::text[]) order by user_id for update`, ids).Query(func(rows pgx.Rows) error {
+		var id string
+		var h head
+		_, err := pgx.ForEachRow(rows, []any{&id, &h.last, &h.unread, &h.unseen, &h.seenTo}, func() error {
+			locked := h
+			heads[event.UserID(id)] = &locked
+			return nil
+		})
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("locking inboxes: %w", err)
-	}
-	return heads, nil
+	return heads
 }
 
 type originKey struct {
@@ -278,56 +288,107 @@ func finish(s event.Stored, priority int16, payload string) event.Stored {
 	return s
 }
 
-func findKnown(ctx context.Context, tx pgx.Tx, items []Item) (*knownItems, error) {
-	known := &knownItems{byOrigin: make(map[originKey]knownItem), byKey: make(map[senderKey]knownItem)}
-	n := len(items)
-	users, topics, parts, offsets := make([]string, n), make([]string, n), make([]int32, n), make([]int64, n)
-	var keyUsers, senders, keys []string
-	for i := range items {
-		it := &items[i]
-		users[i], topics[i], parts[i], offsets[i] = string(it.UserID), it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset
-		if it.Key != "" {
-			keyUsers, senders, keys = append(keyUsers, string(it.UserID)), append(senders, it.Sender), append(keys, it.Key)
-		}
-	}
+const knownColumns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset`
+
+// scan adds rows of knownColumns.
+func (k *knownItems) scan(rows pgx.Rows) error {
 	var s event.Stored
 	var priority int16
 	var payload string
 	var sender, key *string
 	var hash []byte
 	var ki knownItem
-	scan := func(rows pgx.Rows) error {
-		dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset)
-		_, err := pgx.ForEachRow(rows, dest, func() error {
-			k := ki
-			k.hash = string(hash)
-			k.stored = finish(s, priority, payload)
-			known.byOrigin[originKey{s.UserID, ki.origin}] = k
-			if sender != nil && key != nil {
-				known.byKey[senderKey{s.UserID, *sender, *key}] = k
-			}
-			return nil
-		})
-		return err
+	dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset)
+	_, err := pgx.ForEachRow(rows, dest, func() error {
+		found := ki
+		found.hash = string(hash)
+		found.stored = finish(s, priority, payload)
+		k.byOrigin[originKey{s.UserID, ki.origin}] = found
+		if sender != nil && key != nil {
+			k.byKey[senderKey{s.UserID, *sender, *key}] = found
+		}
+		return nil
+	})
+	return err
+}
+
+// span is the offsets of one partition that items come from.
+type span struct{ from, to int64 }
+
+// lookForOrigins asks whether anything is stored from where the items come from,
+// which is so only when they are read again. A batch is a stretch of a partition
+// or a few, so that is one look into the index for each, where every item's own
+// place would be as many as there are items.
+func (k *knownItems) lookForOrigins(batch *pgx.Batch, items []Item) (seen *bool) {
+	type partition struct {
+		topic string
+		id    int32
 	}
-	const columns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset`
-	batch := &pgx.Batch{}
+	spans := make(map[partition]span)
+	for i := range items {
+		o := &items[i].Origin
+		p := partition{o.TopicID, o.Partition}
+		s, ok := spans[p]
+		if !ok {
+			s = span{o.Offset, o.Offset}
+		}
+		spans[p] = span{min(s.from, o.Offset), max(s.to, o.Offset)}
+	}
+	var topics []string
+	var partitions []int32
+	var from, to []int64
+	for p, s := range spans {
+		topics, partitions, from, to = append(topics, p.topic), append(partitions, p.id), append(from, s.from), append(to, s.to)
+	}
+	seen = new(bool)
+	// Index notifications_origin, whose order is asked for: without it the planner
+	// may hope to come upon a row soon, and read the whole table where there is none.
+	batch.Queue(`
+		select exists (select from unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) as k(t, p, a, b), lateral (
+			select n.origin_offset from notifications n
+			where n.origin_topic = k.t and n.origin_partition = k.p and n.origin_offset between k.a and k.b
+			order by n.origin_topic, n.origin_partition, n.origin_offset limit 1) x)`,
+		topics, partitions, from, to).QueryRow(func(row pgx.Row) error { return row.Scan(seen) })
+	return seen
+}
+
+func (k *knownItems) lookForKeys(batch *pgx.Batch, items []Item) {
+	var users, senders, keys []string
+	for i := range items {
+		if it := &items[i]; it.Key != "" {
+			users, senders, keys = append(users, string(it.UserID)), append(senders, it.Sender), append(keys, it.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	// Index notifications_key.
+	batch.Queue(`select `+knownColumns+`
+		from unnest($1::text[], $2::text[], $3::text[]) as k(u, s, i)
+		join notifications n on n.user_id = k.u and n.sender = k.s and n.idempotency_key = k.i`,
+		users, senders, keys).Query(k.scan)
+}
+
+// findOrigins reads what was stored from the items' own places.
+func (k *knownItems) findOrigins(ctx context.Context, tx pgx.Tx, items []Item) error {
+	n := len(items)
+	users, topics, parts, offsets := make([]string, n), make([]string, n), make([]int32, n), make([]int64, n)
+	for i := range items {
+		it := &items[i]
+		users[i], topics[i], parts[i], offsets[i] = string(it.UserID), it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset
+	}
 	// Index notifications_origin.
-	batch.Queue(`select `+columns+`
+	rows, err := tx.Query(ctx, `select `+knownColumns+`
 		from unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) as k(u, t, p, o)
 		join notifications n on n.origin_topic = k.t and n.origin_partition = k.p and n.origin_offset = k.o and n.user_id = k.u`,
-		users, topics, parts, offsets).Query(scan)
-	if len(keys) > 0 {
-		// Index notifications_key.
-		batch.Queue(`select `+columns+`
-			from unnest($1::text[], $2::text[], $3::text[]) as k(u, s, i)
-			join notifications n on n.user_id = k.u and n.sender = k.s and n.idempotency_key = k.i`,
-			keyUsers, senders, keys).Query(scan)
+		users, topics, parts, offsets)
+	if err == nil {
+		err = k.scan(rows)
 	}
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, fmt.Errorf("looking for what was stored before: %w", err)
+	if err != nil {
+		return fmt.Errorf("looking for what was stored before: %w", err)
 	}
-	return known, nil
+	return nil
 }
 
 func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh []int, heads map[event.UserID]*head) error {

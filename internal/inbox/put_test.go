@@ -85,6 +85,8 @@ func TestIdempotency(t *testing.T) {
 	}{
 		{"read again from the same place", [][]inbox.Item{{item(ann, 1), item(ann, 2)}, {item(ann, 1), item(ann, 2), item(ann, 3)}},
 			[]string{"stored:1 stored:2 ", "stored:1 stored:2 stored:3 "}, 3},
+		{"read again in another batch, among what is new", [][]inbox.Item{{item(ann, 3), item(bob, 4)}, {item(ann, 2), item(ann, 3), item(ann, 4), item(ann, 9)}},
+			[]string{"stored:1 stored:1 ", "stored:2 stored:1 stored:3 stored:4 "}, 4},
 		{"repeats inside a batch", [][]inbox.Item{{item(ann, 1), item(ann, 1), item(ann, 2), item(ann, 1)}},
 			[]string{"stored:1 stored:1 stored:2 stored:1 "}, 2},
 		{"the same place in another topic or partition", [][]inbox.Item{{item(ann, 1)}, {elsewhere, partition}},

@@ -29,9 +29,10 @@ type GroupConfig struct {
 	Revoked func(ctx context.Context, lost Assignment)
 }
 
-// Group reads topics together with the group's other members. It is used by
-// one goroutine: Poll, do the effect, Commit, and again. While a polled batch
-// is not committed or released no rebalance takes its partitions away.
+// Group reads topics together with the group's other members: Poll, do the
+// effect, Commit, Release, and again. From a Poll that brought something to
+// Release no rebalance takes partitions away, however many polls lie in between.
+// One goroutine polls and releases; others may commit meanwhile.
 type Group struct {
 	c   *Client
 	kgo *kgo.Client
@@ -122,7 +123,17 @@ type Batch struct {
 // Poll waits for records, at most limit of them; with an error there are none.
 // Errors that the client mends by itself are not returned.
 func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
-	fetches := g.kgo.PollRecords(ctx, limit)
+	return g.taken(ctx, g.kgo.PollRecords(ctx, limit))
+}
+
+// PollNow is Poll without waiting: it brings what was read ahead, which may be
+// nothing. It is for going on while an earlier batch is not released.
+func (g *Group) PollNow(limit int) (Batch, error) {
+	var none context.Context // the library's way to say that
+	return g.taken(context.Background(), g.kgo.PollRecords(none, limit))
+}
+
+func (g *Group) taken(ctx context.Context, fetches kgo.Fetches) (Batch, error) {
 	if fetches.IsClientClosed() {
 		return Batch{}, errors.New("reading as a group: the client is closed")
 	}
@@ -161,9 +172,8 @@ func retriable(err error) bool {
 }
 
 // Commit says that everything up to and including these records has had its
-// effect, and lets rebalances go on.
+// effect. It does not let rebalances go on: Release does.
 func (g *Group) Commit(ctx context.Context, b Batch) error {
-	defer g.kgo.AllowRebalance()
 	offsets := make(map[string]map[int32]kgo.EpochOffset)
 	for i := range b.Records {
 		r := &b.Records[i]
@@ -213,8 +223,8 @@ func (g *Group) commit(ctx context.Context, offsets map[string]map[int32]kgo.Epo
 	return nil
 }
 
-// Release lets rebalances go on without a commit: after a failure, what was
-// polled is read again by whoever gets its partitions.
+// Release lets rebalances go on. What was polled and not committed is read again
+// by whoever gets its partitions.
 func (g *Group) Release() { g.kgo.AllowRebalance() }
 
 // Close leaves the group, so that others take over at once.

@@ -184,6 +184,7 @@ func TestRebalance(t *testing.T) {
 				if err := g.Commit(polls, b); err != nil && polls.Err() == nil {
 					t.Log(err) // the group moves on: read again
 				}
+				g.Release()
 			}
 		})
 	}

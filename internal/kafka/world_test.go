@@ -113,11 +113,12 @@ func (w *world) take(g *kafka.Group, n int, commit bool) []kafka.Record {
 			w.t.Fatalf("after %d of %d records: %v", len(out), n, err)
 		}
 		out = append(out, b.Records...)
-		if !commit {
-			g.Release()
-		} else if err := g.Commit(ctx, b); err != nil {
-			w.t.Fatal(err)
+		if commit {
+			if err := g.Commit(ctx, b); err != nil {
+				w.t.Fatal(err)
+			}
 		}
+		g.Release()
 	}
 	return out
 }
