@@ -54,7 +54,9 @@ const slack = round / 2
 // to do for as long as lag.
 func (p *pace) due(now time.Time, lag time.Duration) bool {
 	if p.from.IsZero() {
-		p.from, p.calm, p.wants, p.reached = now, now, calmFor, float64(MaxRate) // until it is counted
+		p.from, p.counted, p.calm = now, p.rounds, now
+		p.wants = max(p.wants, calmFor)
+		p.reached = float64(time.Second) / float64(paces[p.step]) // until it is counted
 	}
 	if over := now.Sub(p.from); over >= reachedOver {
 		p.reached = float64(p.rounds-p.counted) / over.Seconds()
@@ -77,6 +79,13 @@ func (p *pace) due(now time.Time, lag time.Duration) bool {
 	p.judge(now, waited, !done)
 	p.rounds++
 	return true
+}
+
+// rest says that there will be no rounds for a while: the rate is counted anew
+// when there are again.
+func (p *pace) rest() {
+	p.from, p.late, p.putOff = time.Time{}, 0, false
+	p.reached = float64(time.Second) / float64(paces[p.step])
 }
 
 // judge changes the pace by how the last round went.

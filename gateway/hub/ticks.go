@@ -45,6 +45,7 @@ type ticker struct {
 	skipped int64          // times that a stream was passed over
 	due     []event.UserID // users with counts to be sent
 	dueMu   sync.Mutex     // guards due; taken after any other
+	wake    chan struct{}  // there is something to send in rounds
 }
 
 type newestTick struct {
@@ -57,12 +58,23 @@ type newestTick struct {
 
 func (t *ticker) init() {
 	t.newest, t.feeds, t.sources = make(map[string]*newestTick), make(map[string]*tickFeed), make(map[string]time.Time)
+	t.wake = make(chan struct{}, 1)
+	t.pace.rest() // the rate that it may have, until it has one
+}
+
+// begin has rounds begin, if there are none.
+func (t *ticker) begin() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (t *ticker) counts(user event.UserID) {
 	t.dueMu.Lock()
 	defer t.dueMu.Unlock()
 	t.due = append(t.due, user)
+	t.begin()
 }
 
 // maxSources bounds how many sources of ticks are told apart.
@@ -146,6 +158,7 @@ func (s *Subscriber) Follow(symbols []string, rate int) {
 	if f == nil {
 		f = &tickFeed{key: key, symbols: symbols, every: time.Duration(every) * round, subs: make(map[*Subscriber]struct{}), late: make(map[*Subscriber]struct{}), sent: t.version}
 		t.feeds[key] = f
+		t.begin()
 	}
 	f.late[s] = struct{}{}
 	s.feed = f
@@ -172,19 +185,48 @@ func (t *ticker) drop(s *Subscriber) {
 }
 
 // SendTicks is the life of the goroutine that sends ticks and postponed counts;
-// it returns when ctx ends.
+// it returns when ctx ends. While there is nobody to send them to it sleeps.
 func (h *Hub) SendTicks(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.ticks.wake:
+			h.sendRounds(ctx)
+		}
+	}
+}
+
+// sendRounds goes on until nobody follows a symbol and no counts are due.
+func (h *Hub) sendRounds(ctx context.Context) {
 	clock := time.NewTicker(round)
 	defer clock.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-clock.C:
 			h.sendRound()
 			h.sendDueCounts(now)
 		}
+		if h.ticks.rest() {
+			return
+		}
 	}
+}
+
+// rest says that there is nothing to send in rounds. What is to be sent after it
+// was asked begins them again.
+func (t *ticker) rest() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dueMu.Lock()
+	defer t.dueMu.Unlock()
+	if len(t.feeds)+len(t.due) > 0 {
+		return false
+	}
+	t.pace.rest()
+	return true
 }
 
 func (h *Hub) sendRound() {
@@ -196,7 +238,7 @@ func (h *Hub) sendRound() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if !t.pace.due(now, lag) {
+	if len(t.feeds) == 0 || !t.pace.due(now, lag) {
 		return
 	}
 	sent := false

@@ -305,7 +305,7 @@ func (p *Presence) Begin(ctx context.Context) { p.renew(ctx) }
 // Run renews the lease, says what is owed for connections that have ended, and
 // mends what was lost. It returns when ctx ends, with the lease released.
 func (p *Presence) Run(ctx context.Context) error {
-	clock := time.NewTicker(renewEvery / 8)
+	clock := time.NewTimer(0)
 	defer clock.Stop()
 	var renewed, tried time.Time // monotonic, from before the request
 	for ctx.Err() == nil {
@@ -321,6 +321,11 @@ func (p *Presence) Run(ctx context.Context) error {
 			renewed = time.Time{}
 		}
 		p.settleOwed(ctx)
+		wait := renewEvery / 8
+		if renewed == tried && p.settled() { // nothing is to be done before the lease is renewed
+			wait = time.Until(tried.Add(renewEvery))
+		}
+		clock.Reset(wait)
 		select {
 		case <-ctx.Done():
 		case <-clock.C:
@@ -329,6 +334,13 @@ func (p *Presence) Run(ctx context.Context) error {
 	}
 	p.release(context.WithoutCancel(ctx))
 	return nil
+}
+
+// settled says that nobody is about to leave.
+func (p *Presence) settled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.leaving)+len(p.owed) == 0
 }
 
 // release gives the lease back, so that the consumers part everybody at once.

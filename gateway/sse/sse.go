@@ -188,11 +188,10 @@ func (c *conn) takeOver(w http.ResponseWriter) error {
 	h.Del("Connection")
 	_ = h.Write(&head) // into memory
 	head.WriteString("\r\n")
-	c.wire = c.server.Pool.AdoptSilent(socket, heartbeat)
+	c.wire = c.server.Pool.AdoptSilent(socket, head.Bytes(), heartbeat)
 	if early {
 		c.wire.End(errors.New("the reader sent a second request on the stream"))
 	}
-	c.wire.Write(head.Bytes())
 	return nil
 }
 

@@ -82,27 +82,34 @@ func (c *Conn) Write(frame []byte) bool {
 	if len(frame) == 0 {
 		return true // nothing to wait for: net.Buffers would never be done with it
 	}
+	taken, wake := c.put(frame)
+	if wake {
+		c.schedule()
+	}
+	return taken
+}
+
+// put puts a frame into the outbox. wake: nobody is writing to the connection,
+// and whoever called is to see to it.
+func (c *Conn) put(frame []byte) (taken, wake bool) {
 	c.mu.Lock()
 	if c.closing || c.closed || c.pending+len(frame) > c.pool.cfg.Outbox && c.pending > 0 {
 		c.refused = c.refused || !c.closing
 		c.mu.Unlock()
-		return false
+		return false, false
 	}
 	if len(c.outbox) == 0 {
 		c.outbox = c.first[:0]
 	}
 	c.outbox = append(c.outbox, frame)
 	c.pending += len(frame)
-	wake := !c.queued
+	wake = !c.queued
 	c.queued = true
 	if wake && c.net == nil {
 		c.await()
 	}
 	c.mu.Unlock()
-	if wake {
-		c.schedule()
-	}
-	return true
+	return true, wake
 }
 
 func (c *Conn) schedule() {

@@ -364,7 +364,7 @@ func TestSilentPeers(t *testing.T) {
 			t.Parallel()
 			for range 200 {
 				server, client := pair(t)
-				c := p.AdoptSilent(server, nil)
+				c := p.AdoptSilent(server, nil, nil)
 				h := listen(c)
 				if _, err := client.Write(make([]byte, 3000)); err != nil {
 					t.Fatal(err)
@@ -384,7 +384,7 @@ func TestSilentPeers(t *testing.T) {
 		t.Parallel()
 		for range 200 {
 			server, _ := pair(t)
-			c := p.AdoptSilent(server, nil)
+			c := p.AdoptSilent(server, nil, nil)
 			c.End(ErrClosed)
 			<-c.Done()
 		}
@@ -403,7 +403,7 @@ func TestLastWordsArrive(t *testing.T) {
 	p := startPool(t, Config{})
 	for name, adopt := range map[string]func(net.Conn) *Conn{
 		"read":   func(c net.Conn) *Conn { return p.Adopt(c, nil, untilEOF) },
-		"silent": func(c net.Conn) *Conn { return p.AdoptSilent(c, nil) },
+		"silent": func(c net.Conn) *Conn { return p.AdoptSilent(c, nil, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Outbox    int           // bytes that may wait for one connection; 0: 256 KiB
 	Stall     time.Duration // a socket that takes nothing for so long is cut; 0: 20 s
-	Heartbeat time.Duration // between two heartbeats, in whole seconds; 0: 23 s, the contract allows 25
+	Heartbeat time.Duration // between two heartbeats, in whole seconds; 0: 24 s, the contract allows 25
 	Writers   int           // 0: one for each processor
 }
 
@@ -30,7 +30,7 @@ func (c *Config) normalise() {
 		c.Stall = 20 * time.Second
 	}
 	if c.Heartbeat <= 0 {
-		c.Heartbeat = 23 * time.Second
+		c.Heartbeat = 24 * time.Second
 	}
 	if c.Writers <= 0 {
 		c.Writers = runtime.GOMAXPROCS(0)
@@ -130,12 +130,7 @@ func (p *Pool) Stats() Stats {
 // read, if not nil, runs in a goroutine of the pool and must return when the
 // socket ends; then the connection ends too.
 func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.Conn) error) *Conn {
-	c := p.add(&Conn{net: conn, beat: beat})
-	if sc, ok := conn.(syscall.Conn); ok && canWritev {
-		if raw, err := sc.SyscallConn(); err == nil {
-			c.raw = raw
-		}
-	}
+	c := p.adopt(conn, nil, beat)
 	if read != nil && !c.ended() {
 		c.readBy(read)
 	}
@@ -143,14 +138,33 @@ func (p *Pool) Adopt(conn net.Conn, beat []byte, read func(context.Context, net.
 }
 
 // AdoptSilent is Adopt for a peer that has nothing to say: the connection ends
-// when the peer closes, and what it sends is thrown away.
-func (p *Pool) AdoptSilent(conn net.Conn, beat []byte) *Conn {
-	c := p.Adopt(conn, beat, nil)
+// when the peer closes, and what it sends is thrown away. head is written before
+// anything else, heartbeats included.
+func (p *Pool) AdoptSilent(conn net.Conn, head, beat []byte) *Conn {
+	c := p.adopt(conn, head, beat)
 	if !c.ended() && !p.watch(c) {
 		c.readBy(awaitEnd)
 		return c
 	}
 	c.hears()
+	return c
+}
+
+func (p *Pool) adopt(conn net.Conn, head, beat []byte) *Conn {
+	c := &Conn{net: conn, beat: beat}
+	if sc, ok := conn.(syscall.Conn); ok && canWritev {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	// The wheel knows it from here on, and may have a heartbeat for it at once.
+	if len(head) > 0 {
+		c.outbox, c.pending, c.queued = append(c.first[:0], head), len(head), true
+	}
+	p.add(c)
+	if len(head) > 0 {
+		c.schedule()
+	}
 	return c
 }
 

@@ -290,3 +290,29 @@ func BenchmarkWrite(b *testing.B) {
 		b.Errorf("%d bytes were read, want %d", n, total)
 	}
 }
+
+// A heartbeat that falls due while a connection is being taken over does not come
+// before the head of the answer.
+func TestHeadIsFirst(t *testing.T) {
+	t.Parallel()
+	p := startPool(t, Config{Heartbeat: time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	var turning sync.WaitGroup
+	turning.Go(func() {
+		for n := int64(1); ctx.Err() == nil; n++ {
+			p.wheel.turn(n, time.Now().Unix())
+		}
+	})
+	defer turning.Wait()
+	defer cancel()
+	for range 300 {
+		server, client := pair(t)
+		c := p.AdoptSilent(server, []byte("head"), []byte("beat"))
+		_ = client.SetReadDeadline(time.Now().Add(patience))
+		got := make([]byte, 4)
+		if _, err := io.ReadFull(client, got); err != nil || string(got) != "head" {
+			t.Fatalf("first came %q: %v", got, err)
+		}
+		c.End(ErrClosed)
+	}
+}

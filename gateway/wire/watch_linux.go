@@ -18,21 +18,26 @@ import (
 // itself; an event for it that was already on its way may meet the connection
 // that has its number now, which then is read without waiting and has nothing.
 type watcher struct {
-	fd int
+	fd   int
+	stop int // an eventfd(2), written to when run is to end
 
 	mu    sync.Mutex // guards conns; taken after no other lock
 	conns map[int32]*Conn
 }
-
-// watchWait bounds one wait, so that Stop is noticed.
-const watchWait = 250 // milliseconds
 
 func newWatcher() (*watcher, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("making an epoll instance: %w", err)
 	}
-	return &watcher{fd: fd, conns: make(map[int32]*Conn)}, nil
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err == nil {
+		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, stop, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(stop)})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making an eventfd: %w", err), unix.Close(fd))
+	}
+	return &watcher{fd: fd, stop: stop, conns: make(map[int32]*Conn)}, nil
 }
 
 // watch begins to look after a connection; false: it cannot.
@@ -71,11 +76,21 @@ func (w *watcher) forget(c *Conn) {
 
 // run is the watcher's goroutine; it ends with ctx.
 func (w *watcher) run(ctx context.Context) error {
-	defer func() { _ = unix.Close(w.fd) }()
+	told := make(chan struct{})
+	tell := context.AfterFunc(ctx, func() {
+		defer close(told)
+		_, _ = unix.Write(w.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // a number in the machine's order, not 0 in any
+	})
+	defer func() {
+		if !tell() {
+			<-told // its descriptor is not another's before
+		}
+		_, _ = unix.Close(w.stop), unix.Close(w.fd)
+	}()
 	events := make([]unix.EpollEvent, 256)
 	var scratch [512]byte
 	for ctx.Err() == nil {
-		n, err := unix.EpollWait(w.fd, events, watchWait)
+		n, err := unix.EpollWait(w.fd, events, -1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for readers to go: %w", err)
 		}

@@ -11,7 +11,8 @@ import (
 // and ends those whose time has come. One timer serves all connections.
 type wheel struct {
 	pool    *Pool
-	size    int // slots: seconds between heartbeats
+	writer  worker // writes heartbeats; it has no queue
+	size    int    // slots: seconds between heartbeats
 	started time.Time
 
 	mu    sync.Mutex // guards what follows and each Conn's due; taken after no other lock
@@ -22,7 +23,7 @@ type wheel struct {
 }
 
 func newWheel(p *Pool, size int) *wheel {
-	w := &wheel{pool: p, size: max(1, size), started: time.Now(), ends: make(map[int64]map[*Conn]struct{})}
+	w := &wheel{pool: p, writer: worker{pool: p}, size: max(1, size), started: time.Now(), ends: make(map[int64]map[*Conn]struct{})}
 	w.slots = make([]map[*Conn]struct{}, w.size)
 	for i := range w.slots {
 		w.slots[i] = make(map[*Conn]struct{})
@@ -104,10 +105,26 @@ func (w *wheel) turn(turns, now int64) {
 	w.last = now
 	w.mu.Unlock()
 	for _, c := range silent {
-		c.Write(c.beat)
+		w.beat(c)
 	}
 	for _, c := range due {
 		c.fall(now)
+	}
+}
+
+// beat writes a heartbeat by itself, one after the other: to have the writers woken
+// for each would cost as much as writing it. Sockets that cannot be written to
+// without waiting are theirs all the same.
+func (w *wheel) beat(c *Conn) {
+	if len(c.beat) == 0 {
+		return
+	}
+	switch _, wake := c.put(c.beat); {
+	case !wake:
+	case c.raw != nil:
+		w.writer.flush(c)
+	default:
+		c.schedule()
 	}
 }
 

@@ -18,6 +18,11 @@ type (
 // and for topics made anew.
 const newPartitionCheck = 5 * time.Second
 
+// idleFetch is how long a broker keeps a fetch to which there is nothing to say:
+// what comes is answered at once, and a partition that is added is read after it
+// at the latest.
+const idleFetch = 2 * time.Second
+
 // Tail follows whole topics from their ends, without a group. It is used by
 // one goroutine.
 type Tail struct {
@@ -50,7 +55,7 @@ func (c *Client) Tail(ctx context.Context, topics ...string) (*Tail, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxPartitionBytes(8<<20),
-		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMaxWait(idleFetch),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("tailing %v: %w", topics, err)
