@@ -45,45 +45,8 @@ type pipelineReport struct {
 }
 
 // Run is called by the parser.
-func (c *benchPipelineCmd) Run(e *env) (err error) {
-	if c.URL != "" && c.From == "kafka" {
-		return errors.New("--from kafka is for the embedded Crier; with --url notifications are POSTed")
-	}
-	cfg := bench.PipelineConfig{Target: bench.Target{URL: c.URL, APIKey: string(c.APIKey)}, Users: c.Users, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Senders: c.Senders}
-	report := pipelineReport{From: c.From}
-	if c.URL == "" {
-		g, facts, startErr := e.temporary()
-		if startErr != nil {
-			return startErr
-		}
-		defer func() { err = errors.Join(err, g.stop()) }()
-		cfg.Target = bench.Target{URL: facts.HTTP, APIKey: facts.APIKey}
-		kept, askErr := g.host.db.Durability(e.ctx)
-		if askErr != nil {
-			return askErr
-		}
-		report.Postgres, cfg.Backend = &kept, kept.Backend
-		if c.From == "kafka" {
-			// A client of its own: what the parts produce does not wait in its queue.
-			if cfg.Producer, err = g.run.kafkaFlags.open(g.host.e.log); err != nil {
-				return err
-			}
-			defer cfg.Producer.Close()
-		}
-	}
-	p, err := bench.NewPipeline(e.ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	if c.Profile != "" {
-		stop, profileErr := profile(c.Profile)
-		if profileErr != nil {
-			return profileErr
-		}
-		defer func() { err = errors.Join(err, stop()) }()
-	}
-	report.Result, err = c.load(e, p, report.Postgres)
+func (c *benchPipelineCmd) Run(e *env) error {
+	report, err := c.measure(e)
 	if err != nil || !c.JSON {
 		return err
 	}
@@ -93,6 +56,49 @@ func (c *benchPipelineCmd) Run(e *env) (err error) {
 	}
 	e.printf("%s\n", b)
 	return nil
+}
+
+// measure puts on the load, printing the table unless JSON is asked for.
+func (c *benchPipelineCmd) measure(e *env) (report pipelineReport, err error) {
+	if c.URL != "" && c.From == "kafka" {
+		return report, errors.New("--from kafka is for the embedded Crier; with --url notifications are POSTed")
+	}
+	cfg := bench.PipelineConfig{Target: bench.Target{URL: c.URL, APIKey: string(c.APIKey)}, Users: c.Users, Rate: c.Rate, Duration: c.Duration, Payload: c.Payload, Senders: c.Senders}
+	report.From = c.From
+	if c.URL == "" {
+		g, facts, startErr := e.temporary()
+		if startErr != nil {
+			return report, startErr
+		}
+		defer func() { err = errors.Join(err, g.stop()) }()
+		cfg.Target = bench.Target{URL: facts.HTTP, APIKey: facts.APIKey}
+		kept, askErr := g.host.db.Durability(e.ctx)
+		if askErr != nil {
+			return report, askErr
+		}
+		report.Postgres, cfg.Backend = &kept, kept.Backend
+		if c.From == "kafka" {
+			// A client of its own: what the parts produce does not wait in its queue.
+			if cfg.Producer, err = g.run.kafkaFlags.open(g.host.e.log); err != nil {
+				return report, err
+			}
+			defer cfg.Producer.Close()
+		}
+	}
+	p, err := bench.NewPipeline(e.ctx, cfg)
+	if err != nil {
+		return report, err
+	}
+	defer p.Close()
+	if c.Profile != "" {
+		stop, profileErr := profile(c.Profile)
+		if profileErr != nil {
+			return report, profileErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	report.Result, err = c.load(e, p, report.Postgres)
+	return report, err
 }
 
 // load puts on the load that was asked for, and prints the table.

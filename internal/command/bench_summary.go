@@ -38,7 +38,7 @@ func (c *benchSummaryCmd) Run(e *env) error {
 	if !c.JSON {
 		e.printf("| | floor | others | wanted | reached | |\n|---|---|---|---|---|---|\n")
 	}
-	for _, load := range []func(*env) ([]figure, error){c.unicast, c.broadcast, c.slow, c.idle, c.sideBySide, c.resume, c.storm} {
+	for _, load := range []func(*env) ([]figure, error){c.unicast, c.broadcast, c.slow, c.idle, c.sideBySide, c.resume, c.storm, c.pipeline} {
 		var all [][]figure
 		for range max(1, c.Runs) {
 			figures, err := load(e)
@@ -202,4 +202,18 @@ func (c *benchSummaryCmd) storm(e *env) ([]figure, error) {
 		return nil, err
 	}
 	return []figure{{"10,000 back after a restart, 10 missed each", "s", 0, "", "5", r.Gateway.CaughtUp, r.Gateway.CaughtUp < 5}}, nil
+}
+
+// storedRate is what the whole path is loaded with, a second.
+const storedRate = 12_000
+
+func (c *benchSummaryCmd) pipeline(e *env) ([]figure, error) {
+	r, err := (&benchPipelineCmd{From: "kafka", Rate: storedRate, Duration: c.Duration, Users: 100, Payload: 128, Senders: 1, JSON: true}).measure(e)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	if r.Lost+r.Doubled+r.Disordered > 0 || r.Postgres.SynchronousCommit != "on" {
+		return nil, fmt.Errorf("pipeline: %d lost, %d doubled, %d out of order, synchronous_commit %s", r.Lost, r.Doubled, r.Disordered, r.Postgres.SynchronousCommit)
+	}
+	return []figure{{"stored and delivered, Kafka, Postgres and readers on this machine, synchronous_commit on", "a second", 0, "", "10,000", r.Rate, r.Rate >= 10_000}}, nil
 }
