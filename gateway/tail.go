@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -18,8 +19,16 @@ import (
 // follow reads one tail until the gateway stops.
 func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, each func(*kafka.Record)) error {
 	var wait lifecycle.Backoff
+	writes := g.pool.Batch()
+	batch := func(recs iter.Seq[*kafka.Record]) {
+		writes.Do(func() {
+			for r := range recs {
+				each(r)
+			}
+		})
+	}
 	for {
-		lost, err := t.Poll(ctx, each)
+		lost, err := t.Poll(ctx, batch)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -53,6 +53,7 @@ type Pool struct {
 	conns   map[*Conn]struct{}
 	stopped bool
 
+	held    atomic.Int32 // batches that are being caused: writers are not woken meanwhile
 	blocked atomic.Int64
 	stalled atomic.Int64
 	waiting waiting

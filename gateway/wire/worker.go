@@ -20,10 +20,12 @@ type worker struct {
 	cond    *sync.Cond
 	queue   []*Conn
 	since   time.Time // since when it has had something to do; zero: it has not
+	idle    bool      // it waits
 	stopped bool
 }
 
 func (w *worker) push(c *Conn) {
+	held := w.pool.held.Load() > 0 // before the connection is in the queue: whoever holds looks into it after
 	w.mu.Lock()
 	w.queue = append(w.queue, c)
 	first := len(w.queue) == 1
@@ -31,7 +33,7 @@ func (w *worker) push(c *Conn) {
 		w.since = time.Now()
 	}
 	w.mu.Unlock()
-	if first {
+	if first && !held {
 		w.cond.Signal()
 	}
 }
@@ -48,9 +50,10 @@ func (w *worker) run(context.Context) error {
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.stopped {
-			w.since = time.Time{}
+			w.since, w.idle = time.Time{}, true
 			w.cond.Wait()
 		}
+		w.idle = false
 		if w.stopped {
 			w.mu.Unlock()
 			return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ func (c *benchSummaryCmd) Run(e *env) error {
 	if runtime.GOOS != "linux" {
 		return errors.New("bench summary reads /proc, which is Linux's")
 	}
+	debug.SetGCPercent(loadGCPercent)
 	if !c.JSON {
 		e.printf("| | floor | others | wanted | reached | |\n|---|---|---|---|---|---|\n")
 	}

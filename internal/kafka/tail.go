@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -66,14 +67,14 @@ func (c *Client) Tail(ctx context.Context, topics ...string) (*Tail, error) {
 // gather is how far apart polls are while there is much to read: what a fetch
 // costs is shared by more records then, and a record waits this long at most.
 // One that comes alone waits for nothing.
-const gather = time.Millisecond
+const gather = 2 * time.Millisecond
 
-// Poll waits for records and calls each with one after the other; what it gets is
-// good until it returns, but for Key, Value and the headers' values. lost names
+// Poll waits for records and calls batch once with those that came, if any; each is
+// good until the next one, but for Key, Value and the headers' values. lost names
 // the topics whose place was lost (the records it stood at are gone, or the topic
 // was made anew): they go on from their present end, and what lay between was not
 // read.
-func (t *Tail) Poll(ctx context.Context, each func(*Record)) (lost []string, err error) {
+func (t *Tail) Poll(ctx context.Context, batch func(iter.Seq[*Record])) (lost []string, err error) {
 	if err := t.gatherMore(ctx); err != nil {
 		return nil, err
 	}
@@ -93,14 +94,9 @@ func (t *Tail) Poll(ctx context.Context, each func(*Record)) (lost []string, err
 			t.lost[t.c.bare(fe.Topic)] = true
 		}
 	}
-	var rec Record
-	fetches.EachTopic(func(ft kgo.FetchTopic) {
-		topic, id := t.c.bare(ft.Topic), uuidText(ft.TopicID)
-		ft.EachRecord(func(k *kgo.Record) {
-			rec = t.c.fromKgo(k, topic, id)
-			each(&rec)
-		})
-	})
+	if fetches.NumRecords() > 0 {
+		batch(t.each(fetches))
+	}
 	// Told only once it is read again: what comes until then would be missed too.
 	for topic := range t.lost {
 		if err := t.restart(ctx, topic); err != nil {
@@ -112,6 +108,26 @@ func (t *Tail) Poll(ctx context.Context, each func(*Record)) (lost []string, err
 	return lost, nil
 }
 
+func (t *Tail) each(fetches kgo.Fetches) iter.Seq[*Record] {
+	return func(yield func(*Record) bool) {
+		var rec Record
+		for _, f := range fetches {
+			for _, ft := range f.Topics {
+				topic, id := t.c.bare(ft.Topic), uuidText(ft.TopicID)
+				for _, p := range ft.Partitions {
+					for _, k := range p.Records {
+						rec = t.c.fromKgo(k, topic, id)
+						if !yield(&rec) {
+							return
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// gatherMore waits where records came a moment ago.
 func (t *Tail) gatherMore(ctx context.Context) error {
 	left := gather - time.Since(t.polled)
 	if left <= 0 {

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,11 @@ func (w *world) until(tail *kafka.Tail, enough func(recs []kafka.Record, lost []
 	defer cancel()
 	var last error
 	for !enough(recs, lost) {
-		l, err := tail.Poll(ctx, func(r *kafka.Record) { recs = append(recs, *r) })
+		l, err := tail.Poll(ctx, func(batch iter.Seq[*kafka.Record]) {
+			for r := range batch {
+				recs = append(recs, *r)
+			}
+		})
 		if ctx.Err() != nil {
 			w.t.Fatalf("%v, lost %v, then nothing within %v: %v", values(recs), lost, patience, last)
 		}
