@@ -156,7 +156,7 @@ func writable(events []*Event) int {
 	return len(events)
 }
 
-// Pages of topics are kept for a moment: a topic's readers come back together,
+// Pages of topics, but for rooms', are kept for a moment: a topic's readers come back together,
 // and what one page holds is the same for all of them, and encoded once.
 const (
 	pagesKept = 64
@@ -185,7 +185,8 @@ type pages struct {
 // read reads a page of what comes after a place, in which everything up to known
 // is.
 func (h *Hub) read(ctx context.Context, owner event.UserID, after, known int64) ([]*Event, error) {
-	if _, topic := owner.Topic(); !topic {
+	_, topic := owner.Topic()
+	if _, room := owner.Room(); !topic || room { // what was said in a room may be taken back at any time
 		return h.source.After(ctx, owner, after, page)
 	}
 	key, now := pageKey{owner, after}, time.Now()

@@ -36,12 +36,12 @@ type recent struct {
 	at           int   // where the next delivery's bytes go
 }
 
-// slot is one delivery: its data, kind and author stand behind each other.
+// slot is one delivery: its data and kind stand behind each other.
 type slot struct {
-	of                       *audience
-	id                       int64
-	before                   int64 // number of the slot with the place before; noSlot
-	from, data, kind, author int32
+	of               *audience
+	id               int64
+	before           int64 // number of the slot with the place before; noSlot
+	from, data, kind int32
 }
 
 const noSlot = -1
@@ -53,11 +53,11 @@ func (r *recent) put(a *audience, d *Stored) {
 		return // a repeat
 	}
 	before := a.newest
-	if newest := r.slot(a, before); newest == nil || newest.id != d.ID-1 {
-		before = noSlot
+	if newest := r.slot(a, before); newest == nil || newest.id != d.ID-1 || bytes.Contains(d.Data, []byte(`"replaces":`)) {
+		before = noSlot // what it replaces is no longer there
 	}
-	size := len(d.Data) + len(d.Kind) + len(d.Author)
-	if size > recentBytes/8 || mayVanish(d) {
+	size := len(d.Data) + len(d.Kind)
+	if size > recentBytes/8 || mayVanish(a.user, d) {
 		a.newest = noSlot
 		return
 	}
@@ -72,10 +72,9 @@ func (r *recent) put(a *audience, d *Stored) {
 	if r.next-r.oldest == recentSlots {
 		r.oldest++
 	}
-	r.slots[r.next%recentSlots] = slot{of: a, id: d.ID, before: before, from: int32(r.at), data: int32(len(d.Data)), kind: int32(len(d.Kind)), author: int32(len(d.Author))}
+	r.slots[r.next%recentSlots] = slot{of: a, id: d.ID, before: before, from: int32(r.at), data: int32(len(d.Data)), kind: int32(len(d.Kind))}
 	r.at += copy(r.bytes[r.at:], d.Data)
 	r.at += copy(r.bytes[r.at:], d.Kind)
-	r.at += copy(r.bytes[r.at:], d.Author)
 	a.newest = r.next
 	r.next++
 }
@@ -85,18 +84,19 @@ func (r *recent) put(a *audience, d *Stored) {
 func (r *recent) drop(from, to int) {
 	for ; r.oldest < r.next; r.oldest++ {
 		s := &r.slots[r.oldest%recentSlots]
-		if size := s.data + s.kind + s.author; int(s.from) >= to || int(s.from+size) <= from {
+		if size := s.data + s.kind; int(s.from) >= to || int(s.from+size) <= from {
 			return
 		}
 		s.of = nil
 	}
 }
 
-// mayVanish says that it may be worth nothing before anybody tells: a
-// notification with an end; and that it takes back something said before: what
-// happens to a room's messages.
-func mayVanish(d *Stored) bool {
-	return bytes.Contains(d.Data, []byte(`"expires_at":"`)) || d.Kind == event.KindEdited || d.Kind == event.KindDeleted
+// mayVanish says that it may be gone, or look otherwise, without a signal that
+// says so: a notification with an end; and all that happens in rooms, where people
+// take back what they said, and are forgotten when they leave.
+func mayVanish(owner event.UserID, d *Stored) bool {
+	_, room := owner.Room()
+	return room || d.Author != "" || bytes.Contains(d.Data, []byte(`"expires_at":"`))
 }
 
 // slot is the slot with a number, nil if it is no longer there.
@@ -129,7 +129,7 @@ func (r *recent) after(a *audience, has int64) []*Event {
 		text := r.bytes[s.from:]
 		at := len(copied)
 		copied = append(copied, text[:s.data]...)
-		d := Stored{ID: s.id, Data: copied[at:len(copied):len(copied)], Kind: string(text[s.data:][:s.kind]), Author: string(text[s.data+s.kind:][:s.author])}
+		d := Stored{ID: s.id, Data: copied[at:len(copied):len(copied)], Kind: string(text[s.data:][:s.kind])}
 		events[i] = d.Event(a.user)
 	}
 	return events

@@ -48,6 +48,7 @@ func TestComingBackSoon(t *testing.T) {
 		{name: "after something was marked, of which counts were heard", between: func(w *world) { w.Counts(ann, event.Counts{}) }, reads: 1},
 		{name: "after all sessions ended", between: func(w *world) { w.EndSession(ann, "", LoggedOut) }, reads: 1},
 		{name: "missed what expires", body: `,"expires_at":"2026-01-01T00:00:00Z"`, reads: 1},
+		{name: "missed what replaces what was before", body: `,"replaces":1`, reads: 1},
 		{name: "missed what is large", body: `,"x":"` + strings.Repeat("x", recentBytes/8) + `"`, reads: 1},
 		{name: "the last is unheard of", unheard: true, reads: 1},
 	} {
@@ -93,6 +94,46 @@ func TestComingBackSoon(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What happens in rooms is never recalled: people take it back, and nobody tells.
+func TestRoomsAreNotRecalled(t *testing.T) {
+	t.Parallel()
+	var r recent
+	for _, c := range []struct {
+		owner event.UserID
+		d     Stored
+	}{
+		{event.TopicOwner("room:friends"), Stored{ID: 1, Data: []byte(`{"id":1}`), Kind: event.KindSaid, Author: "bob"}},
+		{event.TopicOwner("room:friends"), Stored{ID: 1, Data: []byte(`{"id":1}`), Kind: event.KindClosed}},
+		{event.TopicOwner("news"), Stored{ID: 1, Data: []byte(`{"id":1}`), Kind: event.KindMessage, Author: "bob"}},
+	} {
+		a := &audience{user: c.owner, newest: noSlot}
+		if r.put(a, &c.d); r.after(a, 0) != nil {
+			t.Errorf("%+v of %s is recalled", c.d, c.owner)
+		}
+	}
+}
+
+// What was taken back in a room is not shown to whoever comes a moment later, as
+// what is read for a topic's readers together would be.
+func TestRoomsAreReadForEach(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		owner := event.TopicOwner("room:friends")
+		w.commit(owner, 3)
+		first := w.openAt("0", "room:friends")
+		synctest.Wait()
+		w.remove(owner, 1, 2)
+		second := w.openAt("0", "room:friends")
+		synctest.Wait()
+		if got := len(first.had()); got != 3 {
+			t.Errorf("the first had %d, want 3", got)
+		}
+		if got := second.had(); len(got) != 1 || got[0] != "room:friends/3" {
+			t.Errorf("the second had %v, want the third alone", got)
+		}
+	})
 }
 
 // However many come and go, no more than so many are remembered, and the places
@@ -154,7 +195,7 @@ func TestRecallIsExact(t *testing.T) {
 			}
 			d := Stored{ID: n.last, Data: []byte(fmt.Sprint(n.a.user, "/", n.last, strings.Repeat("x", size)))}
 			if _, topic := n.a.user.Topic(); topic {
-				d.Kind, d.Author = "kind", fmt.Sprint("author", n.last)
+				d.Kind = fmt.Sprint("kind", n.last)
 			}
 			n.said[n.last] = d
 			if k == 1 {
@@ -170,7 +211,7 @@ func TestRecallIsExact(t *testing.T) {
 		next := has + 1
 		for _, e := range r.after(of.a, has) {
 			want := of.said[next]
-			if e.ID != next || string(e.Data) != string(want.Data) || e.Kind != want.Kind || e.Author != want.Author {
+			if e.ID != next || string(e.Data) != string(want.Data) || e.Kind != want.Kind {
 				t.Fatalf("step %d: behind %d of %s came %d %.40q, want %d %.40q", step, has, of.a.user, e.ID, e.Data, next, want.Data)
 			}
 			next++
