@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -143,14 +144,32 @@ func (t *tab) open(path string) {
 // sel is the selector of a test id.
 func sel(id string) string { return `[data-testid="` + id + `"]` }
 
+// again does an action anew when the page has drawn what it is about anew between
+// finding it and doing it: nothing was done then. A person would not notice.
+func again(action chromedp.Action[chromedp.Void]) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		for {
+			done, err := action(ctx, t)
+			var gone *cdproto.Error
+			if !errors.As(err, &gone) || gone.Code != noSuchNode || !strings.Contains(gone.Message, "node") || ctx.Err() != nil {
+				return done, err
+			}
+		}
+	}
+}
+
+// noSuchNode is DevTools' code, among other things for a node that is no longer in
+// the document.
+const noSuchNode = -32000
+
 func (t *tab) click(selector string) {
 	t.tb.Helper()
-	t.run("clicking "+selector, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	t.run("clicking "+selector, again(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)))
 }
 
 func (t *tab) write(selector, text string) {
 	t.tb.Helper()
-	t.run("writing into "+selector, chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
+	t.run("writing into "+selector, again(chromedp.Steps(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))))
 }
 
 // choose picks an option of a select, as a person does.
