@@ -118,6 +118,9 @@ func (g *Gateway) signal(r *kafka.Record) {
 	case s.Type == event.SignalCounts && s.Counts != nil:
 		g.hub.Counts(s.UserID, *s.Counts)
 	case s.Type == event.SignalSessionEnded:
+		if s.Session == "" { // all of the user's sessions: perhaps the account was closed
+			g.api.ForgetUser(s.UserID)
+		}
 		g.hub.EndSession(s.UserID, s.Session, hub.LoggedOut)
 	}
 }

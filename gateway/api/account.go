@@ -122,12 +122,17 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.ForgetUser(who.UserID)
 	a.Hub.EndSession(who.UserID, "", hub.LoggedOut)
 	a.signal(r.Context(), event.Signal{Type: event.SignalSessionEnded, UserID: who.UserID})
 	a.setCookie(w, "", -time.Second)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// ForgetUser drops what is remembered of a user whose account was closed, here or
+// at another gateway.
+func (a *API) ForgetUser(u event.UserID) { a.known.forget(u) }
 
 // ExportView is everything that is kept of a person.
 type ExportView struct {

@@ -81,6 +81,8 @@ type API struct {
 
 	heads  *coalescer[event.UserID, inbox.Head]
 	live   *coalescer[string, bool]
+	known  *knownUsers
+	keys   *coalescer[string, string] // owners of API keys
 	day    dayBefore
 	hasher *user.Hasher
 	logins *failures
@@ -97,6 +99,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
+	a.known, a.keys = newKnownUsers(a.Users.Exist), newCoalescer(a.Users.KeyOwners)
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
 	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}

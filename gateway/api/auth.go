@@ -95,7 +95,7 @@ func (a *API) byKey(r *http.Request, key string) (Principal, error) {
 	if a.APIKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(a.APIKey)) == 1 {
 		return Principal{Service: "bootstrap"}, nil
 	}
-	owner, err := a.Users.KeyOwner(r.Context(), key)
+	owner, _, err := a.keys.get(r.Context(), key)
 	if err != nil {
 		return Principal{}, problem.Wrap(problem.Unavailable, "The key could not be looked up.", err)
 	}

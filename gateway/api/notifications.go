@@ -106,7 +106,7 @@ func (a *API) requireUsers(ctx context.Context, users []event.UserID) error {
 	if a.ExternalUsers {
 		return nil
 	}
-	missing, err := a.Users.Missing(ctx, users)
+	missing, err := a.known.missing(ctx, users, time.Now())
 	if err != nil {
 		return problem.Wrap(problem.Unavailable, "The users could not be looked up.", err)
 	}

@@ -64,6 +64,10 @@ func TestOwnAccount(t *testing.T) {
 		t.Errorf("export %+v", export)
 	}
 
+	// Known to the gateway, so that leaving has something to forget.
+	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": ann.ID, "title": "before"}, nil); err != nil {
+		t.Fatal(err)
+	}
 	ended := streamEnd(t, ann)
 	if err := ann.Do(t.Context(), "DELETE", "/profile", nil, nil); err != nil {
 		t.Fatal(err)

@@ -208,6 +208,23 @@ func TestLogoutEverywhere(t *testing.T) {
 	}
 	requireSoon(t, ends[second], "the second session's stream ends")
 	requireSoon(t, ends[third], "the third session's stream ends")
+
+	// An account that is closed at one gateway is unknown to the other, too.
+	bob := a.SignUp("bob")
+	send := func() error {
+		return b.Service().Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": bob.ID, "title": "x"}, nil)
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	ended := streamEnd(t, at(bob, b))
+	if err := bob.Do(t.Context(), "DELETE", "/profile", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	requireSoon(t, ended, "the stream of a closed account ends")
+	if err := send(); !errors.As(err, &refusal) || refusal.Status != http.StatusNotFound {
+		t.Errorf("sending to a closed account: %v", err)
+	}
 }
 
 // streamEnd opens a stream and tells when it has ended.

@@ -143,25 +143,23 @@ func (s *Store) ByID(ctx context.Context, id event.UserID) (Account, error) {
 	return scanAccount(s.db.QueryRow(ctx, `select `+accountColumns+` from users where id = $1`, n))
 }
 
-// Missing returns which of the users have no account.
-func (s *Store) Missing(ctx context.Context, ids []event.UserID) ([]event.UserID, error) {
+// Exist returns those of the users that exist: everybody has an inbox from the
+// moment their account is made.
+func (s *Store) Exist(ctx context.Context, ids []event.UserID) (map[event.UserID]struct{}, error) {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = string(id)
 	}
-	rows, err := s.db.Query(ctx, `select k.u from unnest($1::text[]) as k(u) where not exists (select from inboxes i where i.user_id = k.u)`, texts)
+	rows, err := s.db.Query(ctx, `select user_id from inboxes where user_id = any($1::text[])`, texts)
 	if err != nil {
-		return nil, fmt.Errorf("looking for users: %w", err)
+		return nil, fmt.Errorf("looking up %d users: %w", len(ids), err)
 	}
-	missing, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (event.UserID, error) {
-		var u string
-		err := r.Scan(&u)
-		return event.UserID(u), err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("looking for users: %w", err)
+	found := make(map[event.UserID]struct{}, len(ids))
+	var id string
+	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { found[event.UserID(id)] = struct{}{}; return nil }); err != nil {
+		return nil, fmt.Errorf("looking up %d users: %w", len(ids), err)
 	}
-	return missing, nil
+	return found, nil
 }
 
 // Emails are the addresses of those of the users who have one, within tx.

@@ -3,6 +3,7 @@ package user_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -111,9 +112,9 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("id %q: %+v, %v", id, got, err)
 		}
 	}
-	missing, err := w.Missing(t.Context(), []event.UserID{"77", ann.UserID(), "x", zoe.UserID()})
-	if err != nil || !slices.Equal(missing, []event.UserID{"77", "x"}) {
-		t.Errorf("missing %v, %v", missing, err)
+	found, err := w.Exist(t.Context(), []event.UserID{"77", ann.UserID(), "x", zoe.UserID()})
+	if want := map[event.UserID]struct{}{ann.UserID(): {}, zoe.UserID(): {}}; err != nil || !maps.Equal(found, want) {
+		t.Errorf("found %v, %v", found, err)
 	}
 	if err := w.SetPassword(t.Context(), ann.ID, "new"); err != nil {
 		t.Error(err)
@@ -260,12 +261,13 @@ func TestKeys(t *testing.T) {
 	}
 	owners := func() string {
 		s := ""
-		for _, k := range append(keys, "", "x", keys[0]+"x", strings.ToUpper(keys[0])) {
-			o, err := w.KeyOwner(t.Context(), k)
-			if err != nil {
-				t.Error(err)
-			}
-			s += o + ","
+		asked := append(keys, "", "x", keys[0]+"x", strings.ToUpper(keys[0]))
+		found, err := w.KeyOwners(t.Context(), asked)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, k := range asked {
+			s += found[k] + ","
 		}
 		return s
 	}

@@ -31,6 +31,27 @@ func (s *Store) MakeKey(ctx context.Context, owner string, now time.Time) (strin
 	return text, nil
 }
 
+// KeyOwners returns the owners of those of the keys that are live.
+func (s *Store) KeyOwners(ctx context.Context, keys []string) (map[string]string, error) {
+	hashes := make([][]byte, len(keys))
+	byHash := make(map[string]string, len(keys))
+	for i, k := range keys {
+		hashes[i] = hashSecret(k)
+		byHash[string(hashes[i])] = k
+	}
+	rows, err := s.db.Query(ctx, `select hash, owner from api_keys where hash = any($1::bytea[]) and revoked_at is null`, hashes)
+	if err != nil {
+		return nil, fmt.Errorf("looking up API keys: %w", err)
+	}
+	owners := make(map[string]string, len(keys))
+	var hash []byte
+	var owner string
+	if _, err := pgx.ForEachRow(rows, []any{&hash, &owner}, func() error { owners[byHash[string(hash)]] = owner; return nil }); err != nil {
+		return nil, fmt.Errorf("looking up API keys: %w", err)
+	}
+	return owners, nil
+}
+
 // Keys lists all keys, oldest first.
 func (s *Store) Keys(ctx context.Context) ([]Key, error) {
 	rows, err := s.db.Query(ctx, `select owner, created_at, revoked_at from api_keys order by created_at`)

@@ -209,16 +209,6 @@ func (s *Store) UseTicket(ctx context.Context, text string, now time.Time) (Tick
 	return t, nil
 }
 
-// KeyOwner is whose API key this is, "" for nobody's.
-func (s *Store) KeyOwner(ctx context.Context, key string) (string, error) {
-	var owner string
-	err := s.db.QueryRow(ctx, `select owner from api_keys where hash = $1 and revoked_at is null`, hashSecret(key)).Scan(&owner)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("looking up an API key: %w", err)
-	}
-	return owner, nil
-}
-
 // Sweep removes what has expired: tickets, sessions that ended a month ago,
 // and answers to idempotent sends after 24 h.
 func (s *Store) Sweep(ctx context.Context, now time.Time) error {
