@@ -153,19 +153,19 @@ func checkTemplate(v *event.Invalid, message string) {
 	}
 }
 
+// checkFuture reads a time that must lie ahead; null and "" clear it.
 func checkFuture(v *event.Invalid, field string, raw json.RawMessage, now time.Time) (at *time.Time, clear bool) {
-	if string(raw) == "null" {
-		return nil, true
-	}
-	var t time.Time
-	if json.Unmarshal(raw, &t) != nil || t.Year() > 9999 {
-		v.Add(field, "time", "must be an RFC 3339 time")
+	faults := len(*v)
+	t := v.CheckTime(field, raw)
+	switch {
+	case len(*v) > faults:
 		return nil, false
-	}
-	if !t.After(now) {
+	case t.IsZero():
+		return nil, true
+	case !t.After(now):
 		v.Add(field, "future", "must be in the future")
 	}
-	t = t.UTC().Truncate(time.Microsecond)
+	t = t.Truncate(time.Microsecond)
 	return &t, false
 }
 

@@ -81,7 +81,7 @@ func (in *SnoozeRequest) until(now time.Time) (*time.Time, error) {
 	var v event.Invalid
 	var at *time.Time
 	switch {
-	case len(in.Until) > 0 && string(in.Until) != "null":
+	case len(in.Until) > 0 && string(in.Until) != "null" && string(in.Until) != `""`:
 		at, _ = checkFuture(&v, "until", in.Until, now)
 		if at != nil && at.After(now.Add(maxSnooze)) {
 			v.Add("until", "range", "must be within a year")

@@ -113,11 +113,7 @@ func queryTime(v *event.Invalid, r *http.Request, name string, def time.Time) ti
 	if s == "" {
 		return def
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		v.Add(name, "time", "must be an RFC 3339 time")
-	}
-	return t
+	return v.CheckTimeText(name, s)
 }
 
 func queryNumber(v *event.Invalid, r *http.Request, name string, def, most int) int {

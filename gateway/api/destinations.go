@@ -397,12 +397,13 @@ func (a *API) ReplayFailed(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	var since time.Time
-	if len(in.Since) == 0 || string(in.Since) == "null" {
-		return event.Invalid{{Field: "since", Rule: "required", Message: "is required"}}
+	var v event.Invalid
+	since := v.CheckTime("since", in.Since)
+	if len(v) == 0 && since.IsZero() {
+		v.Add("since", "required", "is required")
 	}
-	if json.Unmarshal(in.Since, &since) != nil || since.Year() < 1970 || since.Year() > 9999 {
-		return event.Invalid{{Field: "since", Rule: "time", Message: "must be an RFC 3339 time"}}
+	if err := v.Err(); err != nil {
+		return err
 	}
 	n, err := a.Destinations.ReplayFailed(r.Context(), d, since)
 	if err != nil {

@@ -97,15 +97,10 @@ func (a *API) DryRun(w http.ResponseWriter, r *http.Request) error {
 
 // checkTime reads a time; absent is def.
 func checkTime(v *event.Invalid, field string, raw json.RawMessage, def time.Time) time.Time {
-	var t time.Time
-	if len(raw) == 0 || string(raw) == "null" {
-		return def
+	if t := v.CheckTime(field, raw); !t.IsZero() {
+		return t
 	}
-	if json.Unmarshal(raw, &t) != nil {
-		v.Add(field, "time", "must be an RFC 3339 time")
-		return def
-	}
-	return t
+	return def
 }
 
 // dryRun is a trial under way.

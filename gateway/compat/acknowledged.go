@@ -109,7 +109,7 @@ func serverNotification(e *hub.Event) []byte {
 		Payload json.RawMessage `json:"payload"`
 		ReadAt  *string         `json:"read_at"`
 	}
-	if err := json.Unmarshal(e.Data, &n); err != nil || n.ReadAt != nil {
+	if err := event.Unmarshal(e.Data, &n); err != nil || n.ReadAt != nil {
 		return nil
 	}
 	value := n.Payload
@@ -133,7 +133,7 @@ func command(ctx context.Context, s ws.Session, text []byte) {
 		Type string          `json:"type"`
 		Key  json.RawMessage `json:"key"`
 	}
-	if err := json.Unmarshal(text, &m); err != nil {
+	if err := event.Unmarshal(text, &m); err != nil {
 		complain(s, "The message is not a JSON object.")
 		return
 	}

@@ -180,7 +180,7 @@ func chatEvent(e *hub.Event, you bool) []byte {
 		Payload   event.Said `json:"payload"`
 		CreatedAt time.Time  `json:"created_at"`
 	}
-	if json.Unmarshal(e.Data, &n) != nil {
+	if event.Unmarshal(e.Data, &n) != nil {
 		return nil
 	}
 	if n.Payload.Username == "" {
@@ -209,8 +209,10 @@ func chatEvent(e *hub.Event, you bool) []byte {
 }
 
 func chatBye(e *hub.Event) []byte {
-	var bye struct{ Reason string }
-	_ = json.Unmarshal(e.Data, &bye) // we wrote it
+	var bye struct {
+		Reason string `json:"reason"`
+	}
+	_ = event.Unmarshal(e.Data, &bye) // we wrote it
 	switch bye.Reason {
 	case hub.LoggedOut:
 		return []byte(`{"type":"notification","code":"logged-out"}`)
@@ -226,7 +228,7 @@ func (c *chatter) command(ctx context.Context, _ ws.Session, text []byte) {
 		return
 	}
 	var f fields
-	if !utf8.Valid(text) || json.Unmarshal(text, &f) != nil || f == nil || !f.isText("type") {
+	if !utf8.Valid(text) || event.Unmarshal(text, &f) != nil || f == nil || !f.isText("type") {
 		c.complain("invalid-format", nil)
 		return
 	}

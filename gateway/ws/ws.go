@@ -444,10 +444,10 @@ func (c *conn) command(ctx context.Context, text []byte) {
 		IDs    []int64  `json:"ids"`
 		Token  string   `json:"token"`
 	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) && wrong.Field != "" {
-			c.complain("invalid_input", wrong.Field+": is not of the right type")
+	if err := event.DecodeObject(text, &m); err != nil {
+		var wrong event.Invalid
+		if errors.As(err, &wrong) && wrong[0].Field != "" {
+			c.complain("invalid_input", wrong.Error())
 			return
 		}
 		c.complain("invalid_json", "the message is not the JSON object of a command")

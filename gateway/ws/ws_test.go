@@ -101,7 +101,7 @@ func TestCommands(t *testing.T) {
 		others = append(others, fmt.Sprintf(`"ticks:B%d"`, i))
 	}
 	for _, x := range []struct{ send, code string }{
-		{``, "invalid_json"}, {`x`, "invalid_json"}, {`{"type":`, "invalid_json"}, {`[]`, "invalid_json"}, {`null`, "unknown_type"}, {`{}`, "unknown_type"},
+		{``, "invalid_json"}, {`x`, "invalid_json"}, {`{"type":`, "invalid_json"}, {`[]`, "invalid_json"}, {`null`, "invalid_json"}, {`{}`, "unknown_type"},
 		{`{"type":"shout"}`, "unknown_type"}, {`{"type":"` + strings.Repeat("x", 60_000) + `"}`, "unknown_type"}, {`{"type":7}`, "invalid_"},
 		{`{"type":"subscribe","topics":["News"]}`, "invalid_input"}, {`{"type":"subscribe","topics":"ticks:A"}`, "invalid_"}, {`{"type":"subscribe","topics":[` + many + `]}`, "invalid_input"},
 		{`{"type":"unsubscribe","topics":["ticks: "]}`, "invalid_input"},

@@ -235,16 +235,18 @@ func (d Decimal) MarshalJSON() ([]byte, error) {
 	return append(b, '"'), nil
 }
 
-// UnmarshalJSON reads a string or a number.
+// UnmarshalJSON reads a string, or a number, which is rounded to MaxScale digits
+// after the point.
 func (d *Decimal) UnmarshalJSON(b []byte) error {
+	parse := parseNumber
 	if len(b) >= 2 && b[0] == '"' {
 		var s string
 		if err := json.Unmarshal(b, &s); err != nil {
 			return ErrSyntax
 		}
-		b = []byte(s)
+		b, parse = []byte(s), ParseBytes
 	}
-	v, err := ParseBytes(b)
+	v, err := parse(b)
 	if err != nil {
 		return err
 	}

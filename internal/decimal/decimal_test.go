@@ -122,3 +122,23 @@ func BenchmarkCmp(b *testing.B) {
 		}
 	}
 }
+
+// A JSON number is rounded to what is kept, as programs print floats; text is not.
+func TestUnmarshalRoundsNumbers(t *testing.T) {
+	for in, want := range map[string]string{
+		"8.120000000000001e-06": "0.00000812", "1.2345678901234567e-05": "0.000012345678901235", "1e-19": "0", "5e-19": "0.000000000000000001", "-5e-19": "-0.000000000000000001",
+		"4.9e-324": "0", "-1e-19": "0", "1e-99999999": "0", "0.1234567890123456789012345678901234567890123456789": "0.123456789012345679", "70000.50": "70000.50",
+		"123456789012345678.9999999999999999999": "123456789012345679", "999999999999999999.9999999999999999999": "error", "1e18": "error", "1.7976931348623157e308": "error",
+		"1e99999999": "error", "1e999999999999999999999": "error",
+		`"8.120000000000001e-06"`: "error", `"1e-19"`: "error", `"0.000012345678901234"`: "0.000012345678901234",
+	} {
+		var d Decimal
+		got := "error"
+		if err := d.UnmarshalJSON([]byte(in)); err == nil {
+			got = d.String()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,9 +1,11 @@
 package event
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // FieldError says which field of an input broke which rule. Rule is a stable
@@ -48,6 +50,15 @@ func (v Invalid) Err() error {
 	return v
 }
 
+// exact is encoding/json as it is, but that names are compared as RFC 8259 has
+// them: encoding/json takes "Title" for "title", and of two such members the
+// later one wins, whichever the sender meant.
+var exact = jsonv2.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv2.MatchCaseInsensitiveNames(false))
+
+// Unmarshal is json.Unmarshal with case-sensitive names; other spellings of a
+// name are unknown members. It is for everything that comes from outside.
+func Unmarshal(data []byte, v any) error { return jsonv2.Unmarshal(data, v, exact) }
+
 // DecodeObject reads one JSON object into v (a pointer to a struct whose
 // fields check themselves), turning every way in which it can fail into an
 // Invalid that names the field. Unknown members are ignored, so that an older
@@ -56,7 +67,7 @@ func DecodeObject(data []byte, v any) error {
 	if len(data) == 0 {
 		return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object, but is empty"}}
 	}
-	err := json.Unmarshal(data, v)
+	err := Unmarshal(data, v)
 	if err == nil {
 		if i := firstByte(data); i != '{' {
 			return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object"}}
@@ -64,8 +75,8 @@ func DecodeObject(data []byte, v any) error {
 		return nil
 	}
 	var inv Invalid
-	var typ *json.UnmarshalTypeError
-	var syn *json.SyntaxError
+	var typ *jsonv1.UnmarshalTypeError
+	var syn *jsonv1.SyntaxError
 	switch {
 	case errors.As(err, &inv):
 		return inv

@@ -111,8 +111,8 @@ func (n *Notification) Validate() error {
 	v.CheckText("idempotency_key", n.IdempotencyKey, MaxIdempotencyKey)
 	v.CheckText("source", n.Source, MaxSource)
 	v.CheckText("collapse_key", n.CollapseKey, MaxCollapseKey)
-	n.due = v.checkInstant("deliver_at", n.DeliverAt)
-	n.ends = v.checkInstant("expires_at", n.ExpiresAt)
+	n.due = v.CheckTime("deliver_at", n.DeliverAt)
+	n.ends = v.CheckTime("expires_at", n.ExpiresAt)
 	if !n.ends.IsZero() && !n.due.IsZero() && !n.ends.After(n.due) {
 		v.Add("expires_at", "order", "must be after deliver_at")
 	}

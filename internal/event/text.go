@@ -55,20 +55,6 @@ func (v *Invalid) checkUserID(field string, id UserID) {
 	}
 }
 
-// checkInstant reads a time as RFC 3339 has it; nothing and null are the zero
-// time.
-func (v *Invalid) checkInstant(field string, raw json.RawMessage) time.Time {
-	if len(raw) == 0 || string(raw) == "null" {
-		return time.Time{}
-	}
-	var t time.Time
-	if err := json.Unmarshal(raw, &t); err != nil || t.Year() < 1970 {
-		v.Add(field, "time", "must be a time such as 2026-11-21T18:00:00Z (RFC 3339)")
-		return time.Time{}
-	}
-	return t.UTC()
-}
-
 // CheckUserID notes what is wrong with a user id.
 func (v *Invalid) CheckUserID(field string, id UserID) { v.checkUserID(field, id) }
 

@@ -71,10 +71,10 @@ func ParseTick(value []byte, recorded time.Time) (Tick, error) {
 		t.Price = *p
 	}
 	t.Size = v.checkPrice("size", raw.Size, false)
-	if raw.Time != nil {
-		at, err := time.Parse(time.RFC3339Nano, *raw.Time)
-		if err != nil || at.Year() < 1970 || at.Year() > 9999 {
-			v.Add("time", "time", "must be an RFC 3339 time")
+	if raw.Time != nil && *raw.Time != "" {
+		at, err := ParseTime(*raw.Time)
+		if err != nil {
+			v.Add("time", "time", err.Error())
 		}
 		t.Time = at
 	}

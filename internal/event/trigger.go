@@ -105,11 +105,10 @@ func ParseTrigger(value []byte) (Trigger, error) {
 	if !t.Condition.known() {
 		v.Add("condition", "enum", "must be "+ConditionNames)
 	}
-	if t.Time.IsZero() {
-		v.Add("time", "required", "is required")
-	}
-	if t.RecordedAt.IsZero() {
-		v.Add("recorded_at", "required", "is required")
+	v.checkStorable("time", t.Time)
+	v.checkStorable("recorded_at", t.RecordedAt)
+	if t.Before != nil {
+		v.checkStorable("before.time", t.Before.Time)
 	}
 	if t.Partition < 0 || t.Offset < 0 {
 		v.Add("offset", "range", "partition and offset must not be negative")
@@ -119,6 +118,15 @@ func ParseTrigger(value []byte) (Trigger, error) {
 	}
 	v.CheckText("source", t.Source, 100)
 	return t, v.Err()
+}
+
+// checkStorable notes a time that is absent or that could not be stored.
+func (v *Invalid) checkStorable(field string, t time.Time) {
+	if t.IsZero() {
+		v.Add(field, "required", "is required")
+	} else if !storable(t) {
+		v.Add(field, "time", ErrTime.Error())
+	}
 }
 
 // IsUUID says whether s has the form of a UUID in small letters (RFC 9562).

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -218,17 +217,15 @@ func parseBinance(data []byte) (*event.Tick, error) {
 	var msg struct {
 		Data struct {
 			Event    string          `json:"e"`
-			Sent     json.RawMessage `json:"E"` // unused: without it, E would be taken for e
 			Symbol   string          `json:"s"`
 			ID       int64           `json:"a"`
 			Price    json.RawMessage `json:"p"`
 			Quantity json.RawMessage `json:"q"`
 			Time     int64           `json:"T"`
 		} `json:"data"`
-		Event string          `json:"e"`
-		Sent  json.RawMessage `json:"E"`
+		Event string `json:"e"`
 	}
-	if err := json.Unmarshal(data, &msg); err != nil {
+	if err := event.Unmarshal(data, &msg); err != nil {
 		return nil, fmt.Errorf("not the documented JSON: %w", err)
 	}
 	switch {
@@ -259,19 +256,23 @@ func (f *BinanceFeed) pollFor(ctx context.Context, d time.Duration, emit func(ev
 			}
 		}
 		f.polled = time.Now()
+		failed := pollFailures{}
 		for _, s := range f.cfg.Symbols {
 			price, err := f.price(ctx, s)
 			if ctx.Err() != nil {
 				return nil
 			}
 			if err != nil {
-				f.cfg.Log.Warn("the exchange's REST interface did not answer", "source", f.Name(), "symbol", s, "error", err)
-				break
+				if failed.add(s, err) {
+					break
+				}
+				continue
 			}
 			if err := emit(event.Tick{Symbol: s, Price: price, Time: time.Now(), Source: f.Name()}); err != nil {
 				return err
 			}
 		}
+		failed.log(f.cfg.Log, f.Name())
 		if !time.Now().Before(until) {
 			return nil
 		}
@@ -280,27 +281,11 @@ func (f *BinanceFeed) pollFor(ctx context.Context, d time.Duration, emit func(ev
 
 func (f *BinanceFeed) price(ctx context.Context, symbol string) (decimal.Decimal, error) {
 	address := strings.TrimRight(f.cfg.BinanceRESTURL, "/") + "/api/v3/ticker/price?symbol=" + url.QueryEscape(symbol)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return decimal.Decimal{}, fmt.Errorf("asking for a price: %w", err)
-	}
-	resp, err := f.client.Do(req)
-	if err != nil {
-		return decimal.Decimal{}, fmt.Errorf("asking for a price: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-	if err != nil {
-		return decimal.Decimal{}, fmt.Errorf("asking for a price: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return decimal.Decimal{}, fmt.Errorf("asking for a price: status %d: %.100q", resp.StatusCode, body)
-	}
 	var answer struct {
 		Price json.RawMessage `json:"price"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return decimal.Decimal{}, fmt.Errorf("reading a price: %w", err)
+	if err := ask(ctx, f.client, address, &answer); err != nil {
+		return decimal.Decimal{}, err
 	}
 	var v event.Invalid
 	price := v.CheckPrice("price", answer.Price, true) // without one, none is made up

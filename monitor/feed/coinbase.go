@@ -18,7 +18,6 @@ import (
 // Exchange, WebSocket feed: channels matches and heartbeat; REST: product trades).
 // A product's trade ids have no holes; heartbeats come every second.
 type coinbase struct {
-	symbols  []string
 	pairs    pairs
 	ws, rest string
 	client   *http.Client
@@ -32,7 +31,7 @@ const (
 
 // NewCoinbase makes the feed; it connects in Run.
 func NewCoinbase(cfg Config) *SocketFeed {
-	return newSocketFeed("coinbase", &coinbase{symbols: cfg.Symbols, pairs: newPairs(cfg.Symbols, "-"), ws: or(cfg.CoinbaseWSURL, CoinbaseWSURL),
+	return newSocketFeed("coinbase", &coinbase{pairs: newPairs(cfg.Symbols, "-"), ws: or(cfg.CoinbaseWSURL, CoinbaseWSURL),
 		rest: strings.TrimRight(or(cfg.CoinbaseRESTURL, CoinbaseRESTURL), "/"), client: &http.Client{Timeout: binanceDial}}, cfg)
 }
 
@@ -45,8 +44,8 @@ func or(s, def string) string {
 
 func (c *coinbase) address() string { return c.ws }
 
-func (c *coinbase) subscribe() ([]byte, error) {
-	return json.Marshal(map[string]any{"type": "subscribe", "product_ids": c.pairs.list(c.symbols), "channels": []string{"matches", "heartbeat"}})
+func (c *coinbase) subscribe(symbols []string) ([]byte, error) {
+	return json.Marshal(map[string]any{"type": "subscribe", "product_ids": c.pairs.list(symbols), "channels": []string{"matches", "heartbeat"}})
 }
 
 // coinbaseTrade is a message of the channel matches, and an entry of the REST
@@ -76,12 +75,18 @@ func (c *coinbase) tick(t *coinbaseTrade, symbol string) (event.Tick, error) {
 
 func (c *coinbase) parse(data []byte) ([]event.Tick, bool, error) {
 	var m coinbaseTrade
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := event.Unmarshal(data, &m); err != nil {
 		return nil, false, fmt.Errorf("not the documented JSON: %w", err)
 	}
 	switch m.Type {
 	case "match", "last_match":
 	case "error":
+		// One product that it does not have, and it refuses the whole subscription.
+		for _, word := range strings.Fields(m.Reason) {
+			if symbol, ours := c.pairs.symbols[strings.Trim(word, `"'.,:;`)]; ours {
+				return nil, false, &refusedSymbol{symbol: symbol, reason: m.Message + ": " + m.Reason}
+			}
+		}
 		return nil, false, fmt.Errorf("%w: %s: %s", errRefused, m.Message, m.Reason)
 	default:
 		return nil, false, nil

@@ -2,11 +2,12 @@ package feed
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -20,11 +21,12 @@ import (
 // protocol is what an exchange's socket and REST interface speak. Trades of a
 // symbol are numbered without holes.
 type protocol interface {
-	// address is where its socket is, and subscribe what is said first on it.
+	// address is where its socket is, and subscribe what is sent first on it.
 	address() string
-	subscribe() ([]byte, error)
+	subscribe(symbols []string) ([]byte, error)
 	// parse reads one message: its trades, in order. latest says that they are what
-	// was before the subscription.
+	// was before the subscription. Its error is a *refusedSymbol where the exchange
+	// does not serve one of the symbols.
 	parse(data []byte) (trades []event.Tick, latest bool, err error)
 	// missed asks the REST interface for trades of a symbol after one and before
 	// another, in order: as many as one answer holds, the first ones.
@@ -51,11 +53,14 @@ type SocketFeed struct {
 	polled   time.Time
 	lastID   map[string]int64 // by symbol: the newest trade that was emitted
 	lastTime map[string]time.Time
+	refused  map[string]time.Time // symbols that the exchange does not serve, and since when
+	recheck  time.Duration        // after it, a refused symbol is asked for again
 }
 
 func newSocketFeed(name string, x protocol, cfg Config) *SocketFeed {
 	return &SocketFeed{name: name, symbols: cfg.Symbols, x: x, cfg: cfg, silence: 30 * time.Second, life: 23 * time.Hour, every: 10 * time.Second,
-		lastID: make(map[string]int64), lastTime: make(map[string]time.Time)}
+		lastID: make(map[string]int64), lastTime: make(map[string]time.Time),
+		refused: make(map[string]time.Time), recheck: time.Hour}
 }
 
 // Name is the exchange's.
@@ -75,6 +80,15 @@ func (f *SocketFeed) Run(ctx context.Context, emit func(event.Tick) error) error
 			return ended.error
 		case err == nil: // its planned end
 			continue
+		case errors.Is(err, errNoSymbols): // each refusal was logged
+			if lifecycle.Sleep(ctx, f.recheck) != nil {
+				return nil
+			}
+			continue
+		}
+		var refused *refusedSymbol
+		if errors.As(err, &refused) && f.refuse(refused) {
+			continue // each time there is one symbol less
 		}
 		if time.Since(began) > time.Minute {
 			wait.Reset()
@@ -95,7 +109,11 @@ func (f *SocketFeed) stream(ctx context.Context, emit func(event.Tick) error) er
 	}
 	defer c.CloseNow() //nolint:errcheck // it may be closed already
 	c.SetReadLimit(binanceMaxFrame)
-	hello, err := f.x.subscribe()
+	symbols := f.served(time.Now())
+	if len(symbols) == 0 {
+		return errNoSymbols
+	}
+	hello, err := f.x.subscribe(symbols)
 	if err == nil {
 		err = c.Write(dial, websocket.MessageText, hello)
 	}
@@ -103,7 +121,7 @@ func (f *SocketFeed) stream(ctx context.Context, emit func(event.Tick) error) er
 		return fmt.Errorf("subscribing: %w", err)
 	}
 	f.cfg.Log.Info("feed connected", "source", f.name)
-	for began := time.Now(); time.Since(began) < f.life; {
+	for began := time.Now(); time.Since(began) < f.lifetime(); {
 		read, cancel := context.WithTimeoutCause(ctx, f.silence, fmt.Errorf("the exchange was silent for %v", f.silence))
 		_, data, err := c.Read(read)
 		if err != nil && read.Err() != nil && ctx.Err() == nil {
@@ -114,7 +132,12 @@ func (f *SocketFeed) stream(ctx context.Context, emit func(event.Tick) error) er
 			return fmt.Errorf("reading from the exchange: %w", err)
 		}
 		trades, latest, err := f.x.parse(data)
-		if errors.Is(err, errRefused) {
+		var refused *refusedSymbol
+		if errors.As(err, &refused) && refused.rest {
+			f.refuse(refused)
+			continue
+		}
+		if err != nil && (refused != nil || errors.Is(err, errRefused)) {
 			return err
 		}
 		if err != nil {
@@ -128,8 +151,55 @@ func (f *SocketFeed) stream(ctx context.Context, emit func(event.Tick) error) er
 	return nil
 }
 
-// errRefused says that the exchange does not want what was asked of it.
+// errRefused is the exchange's refusal of a subscription.
 var errRefused = errors.New("the exchange refuses")
+
+// errNoSymbols says that the exchange serves none of the symbols.
+var errNoSymbols = errors.New("the exchange serves none of the symbols")
+
+// refusedSymbol is the exchange's refusal to serve one symbol, such as one that
+// was delisted. rest says that the subscription to the others holds.
+type refusedSymbol struct {
+	symbol, reason string
+	rest           bool
+}
+
+func (e *refusedSymbol) Error() string {
+	return fmt.Sprintf("the exchange refuses %s: %s", e.symbol, e.reason)
+}
+
+// refuse leaves a symbol out of what is subscribed to and polled; false: it was
+// left out already, and the refusal must have another cause.
+func (f *SocketFeed) refuse(e *refusedSymbol) bool {
+	if since, known := f.refused[e.symbol]; known && time.Since(since) < f.recheck {
+		return false
+	} else if !known {
+		f.cfg.Log.Warn("the exchange does not serve a symbol, which is left out", "source", f.name, "symbol", e.symbol, "reason", e.reason, "asked_again_in", f.recheck)
+	}
+	f.refused[e.symbol] = time.Now()
+	return true
+}
+
+// served are the symbols to ask for: all, but those that were refused a short
+// time ago.
+func (f *SocketFeed) served(now time.Time) []string {
+	out := make([]string, 0, len(f.symbols))
+	for _, s := range f.symbols {
+		if since, refused := f.refused[s]; !refused || now.Sub(since) >= f.recheck {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// lifetime is how long a connection is kept: until the exchange would end it, or
+// until a refused symbol is to be asked for again.
+func (f *SocketFeed) lifetime() time.Duration {
+	if len(f.refused) > 0 {
+		return min(f.life, f.recheck)
+	}
+	return f.life
+}
 
 // take emits trades that are new, and before them those that are missing.
 func (f *SocketFeed) take(ctx context.Context, trades []event.Tick, latest bool, emit func(event.Tick) error) error {
@@ -149,6 +219,7 @@ func (f *SocketFeed) take(ctx context.Context, trades []event.Tick, latest bool,
 		if err := emit(t); err != nil {
 			return &emitError{err}
 		}
+		delete(f.refused, t.Symbol)
 		f.lastTime[t.Symbol] = t.Time
 		if err == nil {
 			f.lastID[t.Symbol] = id
@@ -210,14 +281,17 @@ func (f *SocketFeed) pollFor(ctx context.Context, d time.Duration, emit func(eve
 			}
 		}
 		f.polled = time.Now()
-		for _, s := range f.symbols {
+		failed := pollFailures{}
+		for _, s := range f.served(time.Now()) {
 			t, err := f.x.price(ctx, s)
 			if ctx.Err() != nil {
 				return nil
 			}
 			if err != nil {
-				f.cfg.Log.Warn("the exchange's REST interface did not answer", "source", f.name, "symbol", s, "error", err)
-				break
+				if failed.add(s, err) {
+					break
+				}
+				continue
 			}
 			// It is a trade with a number: the socket's will say whether it was seen.
 			if err := f.take(ctx, []event.Tick{t}, true, emit); err != nil {
@@ -228,11 +302,47 @@ func (f *SocketFeed) pollFor(ctx context.Context, d time.Duration, emit func(eve
 				return nil
 			}
 		}
+		failed.log(f.cfg.Log, f.name)
 		if !time.Now().Before(until) {
 			return nil
 		}
 	}
 }
+
+// pollFailures collects which symbols a round of polling did not get, for one
+// log line.
+type pollFailures struct {
+	symbols []string
+	err     error // of the first
+}
+
+// add notes a failure, and reports whether the round is to end: when the
+// exchange cannot be reached or is limiting us, the other symbols fare no better.
+// A symbol that it does not know must not keep the others from being asked for.
+func (p *pollFailures) add(symbol string, err error) (end bool) {
+	if p.symbols = append(p.symbols, symbol); p.err == nil {
+		p.err = err
+	}
+	var status *statusError
+	answered := errors.As(err, &status)
+	var unreachable *url.Error
+	return errors.As(err, &unreachable) || answered && (status.code == http.StatusTooManyRequests || status.code == http.StatusTeapot)
+}
+
+func (p *pollFailures) log(log *slog.Logger, source string) {
+	if len(p.symbols) > 0 {
+		log.Warn("the exchange's REST interface gave no price", "source", source, "symbols", p.symbols, "error", p.err)
+	}
+}
+
+// statusError is an answer other than 200. Binance bans an address that goes on
+// after 429 with 418.
+type statusError struct {
+	code int
+	body string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %.100q", e.code, e.body) }
 
 // gap tells of a hole in an exchange's numbers.
 func (c *Config) gap(source, symbol string, lost, healed int64) {
@@ -298,9 +408,9 @@ func ask(ctx context.Context, client *http.Client, address string, into any) err
 		return fmt.Errorf("asking the exchange: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("asking the exchange: status %d: %.100q", resp.StatusCode, body)
+		return fmt.Errorf("asking the exchange: %w", &statusError{resp.StatusCode, string(body)})
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := event.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("reading the exchange's answer: %w", err)
 	}
 	return nil

@@ -20,7 +20,6 @@ import (
 // call Trades. A pair's trade ids have no holes. Prices are JSON numbers, of which
 // the digits are taken as they stand.
 type kraken struct {
-	symbols  []string
 	pairs    pairs
 	ws, rest string
 	client   *http.Client
@@ -34,14 +33,14 @@ const (
 
 // NewKraken makes the feed; it connects in Run.
 func NewKraken(cfg Config) *SocketFeed {
-	return newSocketFeed("kraken", &kraken{symbols: cfg.Symbols, pairs: newPairs(cfg.Symbols, "/"), ws: or(cfg.KrakenWSURL, KrakenWSURL),
+	return newSocketFeed("kraken", &kraken{pairs: newPairs(cfg.Symbols, "/"), ws: or(cfg.KrakenWSURL, KrakenWSURL),
 		rest: strings.TrimRight(or(cfg.KrakenRESTURL, KrakenRESTURL), "/"), client: &http.Client{Timeout: binanceDial}}, cfg)
 }
 
 func (k *kraken) address() string { return k.ws }
 
-func (k *kraken) subscribe() ([]byte, error) {
-	return json.Marshal(map[string]any{"method": "subscribe", "params": map[string]any{"channel": "trade", "symbol": k.pairs.list(k.symbols), "snapshot": true}})
+func (k *kraken) subscribe(symbols []string) ([]byte, error) {
+	return json.Marshal(map[string]any{"method": "subscribe", "params": map[string]any{"channel": "trade", "symbol": k.pairs.list(symbols), "snapshot": true}})
 }
 
 func (k *kraken) parse(data []byte) ([]event.Tick, bool, error) {
@@ -49,6 +48,7 @@ func (k *kraken) parse(data []byte) ([]event.Tick, bool, error) {
 		Method  string `json:"method"`
 		Success *bool  `json:"success"`
 		Error   string `json:"error"`
+		Symbol  string `json:"symbol"` // of a refused subscription
 		Channel string `json:"channel"`
 		Type    string `json:"type"`
 		Data    []struct {
@@ -59,17 +59,21 @@ func (k *kraken) parse(data []byte) ([]event.Tick, bool, error) {
 			Timestamp time.Time       `json:"timestamp"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := event.Unmarshal(data, &m); err != nil {
 		// Other channels' data has another form.
 		var other struct {
 			Channel string `json:"channel"`
 		}
-		if json.Unmarshal(data, &other) == nil && other.Channel != "trade" && other.Channel != "" {
+		if event.Unmarshal(data, &other) == nil && other.Channel != "trade" && other.Channel != "" {
 			return nil, false, nil
 		}
 		return nil, false, fmt.Errorf("not the documented JSON: %w", err)
 	}
 	if m.Method == "subscribe" && m.Success != nil && !*m.Success {
+		// Each symbol is answered for itself.
+		if symbol, ours := k.pairs.symbols[m.Symbol]; ours {
+			return nil, false, &refusedSymbol{symbol: symbol, reason: m.Error, rest: true}
+		}
 		return nil, false, fmt.Errorf("%w: %s", errRefused, m.Error)
 	}
 	if m.Channel != "trade" {
@@ -116,7 +120,7 @@ func (k *kraken) trades(ctx context.Context, symbol, query string) ([]event.Tick
 			continue
 		}
 		var rows [][]json.RawMessage // price, volume, time, side, type, misc, trade id
-		if err := json.Unmarshal(raw, &rows); err != nil {
+		if err := event.Unmarshal(raw, &rows); err != nil {
 			return nil, fmt.Errorf("reading the exchange's answer: %w", err)
 		}
 		for _, row := range rows {

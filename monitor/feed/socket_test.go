@@ -3,13 +3,16 @@ package feed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -175,13 +178,85 @@ func TestKraken(t *testing.T) {
 func TestUnhealed(t *testing.T) {
 	t.Parallel()
 	m := newMarket(t, func(string) (int, string) { return 503, "" },
-		[]string{match("match", "A-USD", 1, "1"), match("match", "A-USD", 5, "5")}, []string{`{"type":"error","message":"Failed to subscribe","reason":"A-USD is not a valid product"}`},
+		[]string{match("match", "A-USD", 1, "1"), match("match", "A-USD", 5, "5")}, []string{`{"type":"error","message":"Failed to subscribe","reason":"try again later"}`},
 		[]string{match("match", "A-USD", 6, "6")})
 	cfg, gaps := m.config("A-USD")
 	got := collect(t, quick(NewCoinbase(cfg)), last("A-USD=6#6"))
 	if fmt.Sprint(got) != "[A-USD=1#1 A-USD=5#5 A-USD=6#6]" || fmt.Sprint(*gaps) != "[coinbase 0/3]" {
 		t.Errorf("got %v, gaps %v", got, *gaps)
 	}
+}
+
+// A symbol that the exchange does not serve, such as a delisted one, is left out:
+// the others' trades come, with a new subscription where the exchange has refused
+// all of it. After a while it is asked for again.
+func TestRefusedSymbol(t *testing.T) {
+	t.Parallel()
+	away := func(string) (int, string) { return 503, "" }
+	t.Run("coinbase", func(t *testing.T) {
+		t.Parallel()
+		refusal := `{"type":"error","message":"Failed to subscribe","reason":"OLD-USD is not a valid product"}`
+		m := newMarket(t, away, []string{refusal}, []string{match("match", "A-USD", 1, "1"), match("match", "B-USD", 2, "2")})
+		cfg, _ := m.config("A-USD", "OLD-USD", "B-USD")
+		f := quick(NewCoinbase(cfg))
+		got := collect(t, f, last("B-USD=2#2"))
+		if fmt.Sprint(got) != "[A-USD=1#1 B-USD=2#2]" || len(m.subscribed) != 2 || strings.Contains(m.subscribed[1], "OLD-USD") {
+			t.Errorf("got %v, subscribed with %v", got, m.subscribed)
+		}
+		if n := len(f.served(time.Now().Add(f.recheck))); n != 3 {
+			t.Errorf("later %d of 3 symbols are asked for", n)
+		}
+	})
+	t.Run("kraken", func(t *testing.T) {
+		t.Parallel()
+		refusal := `{"method":"subscribe","error":"Currency pair not supported OLD/USD","success":false,"symbol":"OLD/USD","time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}`
+		m := newMarket(t, away, []string{refusal, krakenMessage("update", krakenTrade("A/USD", 1, "1"))}, []string{krakenMessage("update", krakenTrade("B/USD", 2, "2"))})
+		cfg, _ := m.config("A/USD", "OLD/USD", "B/USD")
+		got := collect(t, quick(NewKraken(cfg)), last("B/USD=2#2"))
+		if fmt.Sprint(got) != "[A/USD=1#1 B/USD=2#2]" || len(m.subscribed) != 2 || !strings.Contains(m.subscribed[0], "OLD/USD") || strings.Contains(m.subscribed[1], "OLD/USD") {
+			t.Errorf("got %v, subscribed with %v", got, m.subscribed)
+		}
+	})
+}
+
+// While the socket is away, a symbol that the REST interface does not know does
+// not keep those behind it from being asked for; a limit ends the round.
+func TestPollingGoesOnBehindABadSymbol(t *testing.T) {
+	t.Parallel()
+	t.Run("coinbase", func(t *testing.T) {
+		t.Parallel()
+		m := newMarket(t, func(path string) (int, string) {
+			if path == "/products/OLD-USD/ticker" {
+				return 404, `{"message":"NotFound"}`
+			}
+			return 200, `{"trade_id":14,"price":"14.5","size":"1","time":"2014-11-07T08:19:30Z"}`
+		})
+		cfg, _ := m.config("OLD-USD", "A-USD")
+		collect(t, quick(NewCoinbase(cfg)), last("A-USD=14.5#14"))
+	})
+	t.Run("binance", func(t *testing.T) {
+		t.Parallel()
+		x := newExchange(t)
+		x.prices = func(symbol string) (int, string) {
+			if symbol == "OLD" {
+				return 400, `{"code":-1121,"msg":"Invalid symbol."}`
+			}
+			return 200, `{"symbol":"A","price":"0.5"}`
+		}
+		collect(t, x.feed("OLD", "A"), last("A=0.5#"))
+	})
+	t.Run("limited", func(t *testing.T) {
+		for _, status := range []int{http.StatusTooManyRequests, http.StatusTeapot} {
+			var failed pollFailures
+			if !failed.add("A", fmt.Errorf("asking: %w", &statusError{status, ""})) {
+				t.Errorf("the round goes on after %d", status)
+			}
+		}
+		var failed pollFailures
+		if !failed.add("A", &url.Error{Op: "Get", URL: "http://127.0.0.1:1", Err: errors.New("refused")}) {
+			t.Error("the round goes on though the exchange cannot be reached")
+		}
+	})
 }
 
 // Binance's holes are filled by aggregate ids.
