@@ -124,7 +124,7 @@ func (c *Consumer) tellOwner(ctx context.Context, d destination.Destination) err
 	if n.Payload, err = json.Marshal(map[string]any{"destination_id": d.ID, "account_id": d.AccountID, "reason": d.DisabledReason}); err != nil {
 		return err
 	}
-	value, err := json.Marshal(n)
+	value, err := event.Marshal(n)
 	if err != nil {
 		return err
 	}

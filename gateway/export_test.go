@@ -20,6 +20,11 @@ func (g *Gateway) Guarded(h api.Handler) http.Handler {
 	return g.outer(g.guard(api.Route{Handler: h, Scope: api.Public}))
 }
 
+// GuardedStream is a stream's handler behind what every request passes.
+func (g *Gateway) GuardedStream(h api.Handler) http.Handler {
+	return g.outer(g.guard(api.Route{Handler: h, Scope: api.Streams}))
+}
+
 // Streams is how many there are.
 func (g *Gateway) Streams() int64 { return g.hub.Stats().Subscribers }
 

@@ -23,14 +23,33 @@ const bodyTimeout = 30 * time.Second
 func (g *Gateway) guard(rt api.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.enter(w, r, rt); err != nil {
+			if streams(rt) && eventSource(r) && temporary(err) {
+				problem.Log(r, g.log, err)
+				panic(http.ErrAbortHandler)
+			}
 			problem.Write(w, r, g.log, err)
 		}
 	})
 }
 
+// streams says whether a route opens a stream.
+func streams(rt api.Route) bool { return rt.Scope == api.Streams || rt.Scope == api.Greeted }
+
+// eventSource says whether a client asks for an event stream and for nothing else,
+// as a browser's EventSource does. After any answer but 200 it never connects
+// again; after a connection that ended without one it does, after its reconnection
+// time (HTML, section 9.2.2, "reestablish the connection").
+func eventSource(r *http.Request) bool { return r.Header.Get("Accept") == "text/event-stream" }
+
+// temporary says whether the same request may succeed in a moment.
+func temporary(err error) bool {
+	status := problem.Catalogue[problem.Of(err).Code].Status
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
+}
+
 func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) error {
-	streams := rt.Scope == api.Streams || rt.Scope == api.Greeted
-	if streams {
+	streaming := streams(rt)
+	if streaming {
 		if g.draining.Load() {
 			return &problem.Problem{Code: problem.Draining, Detail: "Come back: another gateway, or this one, will answer.", RetryAfter: time.Second}
 		}
@@ -41,8 +60,11 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		}
 	} else {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		if err := decodeContent(w, r); err != nil {
+			return err
+		}
 	}
-	who, err := g.api.Authenticate(r, streams)
+	who, err := g.api.Authenticate(r, streaming)
 	if err != nil && rt.Scope == api.Greeted && problem.Catalogue[problem.Of(err).Code].Status == http.StatusUnauthorized {
 		who, err = api.Principal{}, nil
 	}
@@ -60,7 +82,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	case rt.Scope == api.Holder && who.UserID == "" && who.Service == "" && r.Header.Get(api.AccountToken) == "":
 		return problem.New(problem.Unauthorized, "This needs the account's secret token ("+api.AccountToken+"), its owner's session, or an API key.")
 	}
-	if !streams {
+	if !streaming {
 		w.Header().Set("Cache-Control", "no-store")
 	}
 	return rt.Handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
@@ -89,6 +111,9 @@ func (g *Gateway) originAllowed(r *http.Request, origin string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
+// maxRequestHeaders bounds the list of headers in a preflight that is echoed.
+const maxRequestHeaders = 4 << 10
+
 // outer is what every request passes: recovery, security headers, CORS.
 func (g *Gateway) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -112,7 +137,12 @@ func (g *Gateway) outer(next http.Handler) http.Handler {
 				h.Set("Access-Control-Expose-Headers", "Retry-After")
 				if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 					h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-					h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key, X-Account-Token, X-Crier-CSRF")
+					// An allowed origin may send what it likes: libraries add headers of their
+					// own (traceparent, X-Requested-With), and no header is a proof of anything.
+					if list := r.Header.Get("Access-Control-Request-Headers"); len(list) <= maxRequestHeaders {
+						h.Set("Access-Control-Allow-Headers", list)
+					}
+					h.Add("Vary", "Access-Control-Request-Headers")
 					h.Set("Access-Control-Max-Age", "600")
 					w.WriteHeader(http.StatusNoContent)
 					return

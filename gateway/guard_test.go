@@ -265,10 +265,10 @@ func TestWrongRequests(t *testing.T) {
 	}{
 		{"GET", "/api/v1/nothing", "", 404, "", "not_found"},
 		{"GET", "/api/v2/notifications", "", 404, "", "not_found"},
-		{"PUT", "/api/v1/notifications", "{}", 405, "GET, POST", "method_not_allowed"},
+		{"PUT", "/api/v1/notifications", "{}", 405, "GET, HEAD, POST", "method_not_allowed"},
 		{"DELETE", "/api/v1/login", "{}", 405, "POST", "method_not_allowed"},
-		{"PATCH", "/api/v1/alerts/7/firings", "{}", 405, "GET", "method_not_allowed"},
-		{"BREW", "/api/v1/alerts/7", "{}", 405, "GET, PATCH, DELETE", "method_not_allowed"},
+		{"PATCH", "/api/v1/alerts/7/firings", "{}", 405, "GET, HEAD", "method_not_allowed"},
+		{"BREW", "/api/v1/alerts/7", "{}", 405, "GET, HEAD, PATCH, DELETE", "method_not_allowed"},
 		{"POST", "/api/v1/alerts", `{"note":"` + strings.Repeat("x", 2<<20) + `"}`, 413, "", "too_large"},
 		{"POST", "/api/v1/alerts", strings.Repeat("[", 100_000), 400, "", "invalid_json"},
 	} {

@@ -3,6 +3,8 @@ package gateway
 import (
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -120,7 +122,9 @@ const (
 // router puts routes, page and documents together. Paths work with and without
 // a slash at the end.
 func (g *Gateway) router() http.Handler {
-	m := mux.NewRouter()
+	// A path that is not clean has no route: a redirect to the clean one, which is
+	// mux' way, turns a client's POST into a GET.
+	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	for _, rt := range routes(g.api) {
 		rt.Path = base + rt.Path
 		g.handle(m, rt)
@@ -135,10 +139,10 @@ func (g *Gateway) router() http.Handler {
 	m.HandleFunc("/docs/errors", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/markdown; charset=utf-8")
 		_, _ = w.Write(docs.Errors)
-	}).Methods("GET")
-	m.Handle("/swagger", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET")
-	m.Handle("/swagger/", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET")
-	m.PathPrefix("/swagger/").Handler(g.swagger()).Methods("GET")
+	}).Methods("GET", "HEAD")
+	m.Handle("/swagger", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
+	m.Handle("/swagger/", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
+	m.PathPrefix("/swagger/").Handler(g.swagger()).Methods("GET", "HEAD")
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, g.log, problem.New(problem.NotFound, "There is nothing at this address; see /swagger/."))
 	})
@@ -146,20 +150,51 @@ func (g *Gateway) router() http.Handler {
 		w.Header().Set("Allow", allowed(m, r))
 		problem.Write(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."))
 	})
-	return m
+	return decodedPaths(m)
+}
+
+// decodedPaths decodes the unreserved characters of a path that a client has
+// needlessly encoded, which are the same path (RFC 3986, section 6.2.2.2); the
+// router matches the encoded path, so that a slash can be part of a symbol.
+func decodedPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawPath != "" {
+			u := *r.URL
+			u.RawPath = decodeUnreserved(u.RawPath)
+			r = r.Clone(r.Context())
+			r.URL = &u
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+var encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+func decodeUnreserved(path string) string {
+	return encoded.ReplaceAllStringFunc(path, func(s string) string {
+		c, err := strconv.ParseUint(s[1:], 16, 8)
+		if err == nil && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._~", rune(c))) {
+			return string(rune(c))
+		}
+		return s
+	})
 }
 
 // handle adds a route, with and without a slash at its end.
 func (g *Gateway) handle(m *mux.Router, rt api.Route) {
 	h := g.metrics.count(rt.Method+" "+rt.Path, g.guard(rt))
-	m.Handle(rt.Path, h).Methods(rt.Method)
-	m.Handle(rt.Path+"/", h).Methods(rt.Method)
+	methods := []string{rt.Method}
+	if rt.Method == http.MethodGet && rt.Scope != api.Streams && rt.Scope != api.Greeted {
+		methods = append(methods, http.MethodHead) // net/http leaves the body out
+	}
+	m.Handle(rt.Path, h).Methods(methods...)
+	m.Handle(rt.Path+"/", h).Methods(methods...)
 }
 
 // allowed lists the methods that an address takes, for the Allow header.
 func allowed(m *mux.Router, r *http.Request) string {
 	list := ""
-	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 		probe := r.Clone(r.Context())
 		probe.Method = method
 		var match mux.RouteMatch
@@ -216,6 +251,10 @@ func (g *Gateway) swagger() http.Handler {
 		if r.URL.Path == "/swagger/doc.json" {
 			g.serveDocument(w)
 			return
+		}
+		if r.Method == http.MethodHead {
+			r = r.Clone(r.Context())
+			r.Method = http.MethodGet // the handler takes no other; net/http leaves the body out
 		}
 		ui(w, r)
 	})

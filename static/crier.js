@@ -1,5 +1,6 @@
 /*
- * crier.js: follow a Crier gateway from a web page. No dependencies, no build.
+ * crier.js: follow a Crier gateway from a web page, a worker, Node or Deno. No
+ * dependencies, no build.
  *
  *   import { connect } from 'https://crier.example.org/static/crier.js';
  *
@@ -12,7 +13,8 @@
  *   });
  *
  * Options
- *   url        base address of the gateway, without /api/v1
+ *   url        base address of the gateway, without /api/v1; needed where there is
+ *              no page, such as in Node
  *   transport  'sse' (default) or 'ws': the same events, the same cursors
  *   token      string, or function returning a string or a promise of one.
  *              With a token every connection first buys a ticket that is good
@@ -112,7 +114,9 @@ export class Crier extends EventTarget {
 
   constructor(options = {}) {
     super();
-    this.#base = `${String(options.url ?? location.origin).replace(/\/+$/, '')}/api/v1`;
+    const here = globalThis.location?.origin;
+    if (options.url === undefined && !here) throw new TypeError('crier.js: the option url is needed where there is no page');
+    this.#base = new URL(`${String(options.url ?? here).replace(/\/+$/, '')}/api/v1`, globalThis.location?.href).href;
     this.#options = options;
     this.#transport = options.transport === 'ws' ? 'ws' : 'sse';
     this.#topics = [...(options.topics ?? [])];
@@ -196,7 +200,7 @@ export class Crier extends EventTarget {
     const turn = this.#turn;
     this.#report({ name: 'connecting', attempt: this.#attempt });
     try {
-      const address = new URL(`${this.#base}/${this.#transport === 'ws' ? 'ws' : 'stream'}`, location.href);
+      const address = new URL(`${this.#base}/${this.#transport === 'ws' ? 'ws' : 'stream'}`);
       const ticket = await this.#ticket();
       if (turn !== this.#turn) return;
       const query = address.searchParams;
@@ -344,13 +348,16 @@ export class Crier extends EventTarget {
   #watchPage() {
     this.#watch = new AbortController();
     const { signal } = this.#watch;
+    // Workers and programs have neither a document nor pages that are left; Node
+    // has no global events at all.
+    const { document, addEventListener = () => {} } = globalThis;
     const look = () => {
-      if (document.visibilityState === 'hidden') return;
+      if (document?.visibilityState === 'hidden') return;
       if (this.#state.name === 'waiting') this.#connect();
       else if (this.#state.name === 'live') this.#suspect();
     };
     addEventListener('online', look, { signal });
-    document.addEventListener('visibilitychange', look, { signal });
+    document?.addEventListener('visibilitychange', look, { signal });
     // A browser keeps a page that was left, with its connection, for "back"; and
     // over HTTP/1.1 it opens six to a server in all: after six pages nothing
     // would go through any more. So a page that is left lets go of its own.
@@ -382,6 +389,7 @@ export class Crier extends EventTarget {
  * when it tries again, so the first error ends it.
  */
 function openEventSource(address, handlers) {
+  if (!globalThis.EventSource) return readEventStream(address, handlers);
   const source = new EventSource(address);
   for (const type of EVENTS) {
     source.addEventListener(type, (event) => {
@@ -396,7 +404,33 @@ function openEventSource(address, handlers) {
   return { close: () => source.close() };
 }
 
+/**
+ * An event stream by fetch, where the platform has no EventSource (Node). Crier
+ * writes each line of a stream as `field: value`, ended by a line feed.
+ */
+function readEventStream(address, handlers) {
+  const abort = new AbortController();
+  const read = async () => {
+    const answer = await fetch(address, { headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: abort.signal });
+    if (!answer.ok) throw new Error(`stream: HTTP ${answer.status}`);
+    let text = '';
+    const decoder = new TextDecoder();
+    for await (const bytes of answer.body) {
+      const blocks = (text + decoder.decode(bytes, { stream: true })).split('\n\n');
+      text = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trimStart()]));
+        if (EVENTS.includes(fields.event)) handlers.event(fields.event, WITH_ID.has(fields.event) ? fields.id : undefined, JSON.parse(fields.data));
+      }
+    }
+    throw new Error('connection lost');
+  };
+  read().catch((error) => { if (!abort.signal.aborted) handlers.end(error.message); });
+  return { close: () => abort.abort() };
+}
+
 function openSocket(address, handlers) {
+  if (!globalThis.WebSocket) throw new Error('this platform has no WebSocket; use the transport sse');
   address.protocol = address.protocol.replace('http', 'ws');
   const socket = new WebSocket(address, ['crier.v1']);
   let asked = 0;

@@ -3,6 +3,7 @@ package mail
 import (
 	"bytes"
 	"embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	html "html/template"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	text "text/template"
 	"time"
+	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 
@@ -121,7 +123,7 @@ func (c *Composer) letter(to, subject, id string, now time.Time, plain, rich str
 		return nil, fmt.Errorf("%w: the address cannot be used: %w", ErrRefused, err)
 	}
 	// One line, whatever the notification says: a header is not to be left.
-	m.Subject(strings.Join(strings.Fields(subject), " "))
+	m.Subject(literal(strings.Join(strings.Fields(subject), " ")))
 	m.SetDateWithValue(now)
 	m.SetMessageIDWithValue(id + "@" + c.host)
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834
@@ -129,6 +131,29 @@ func (c *Composer) letter(to, subject, id string, now time.Time, plain, rich str
 	m.AddAlternativeString(gomail.TypeTextHTML, rich)
 	return m, nil
 }
+
+// literal protects a header text that itself has the form of an encoded word
+// (RFC 2047), which mail programs would decode: it is encoded once more. Other
+// texts are encoded by the library where they need it.
+func literal(s string) string {
+	if !strings.Contains(s, "=?") {
+		return s
+	}
+	var words []string
+	for word := []byte{}; s != ""; {
+		_, size := utf8.DecodeRuneInString(s)
+		word, s = append(word, s[:size]...), s[size:]
+		if len(word) >= maxEncodedWord-utf8.UTFMax || s == "" {
+			words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString(word)+"?=")
+			word = word[:0]
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// maxEncodedWord is how many bytes of text fit an encoded word of 75 characters
+// (RFC 2047, section 2) in base64.
+const maxEncodedWord = 45
 
 // ComposeReset makes the message with the link to a new password.
 func (c *Composer) ComposeReset(r user.Reset, token string, now time.Time) (*gomail.Msg, error) {

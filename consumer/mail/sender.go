@@ -52,6 +52,9 @@ func NewSender(address string, perSecond float64) (*Sender, error) {
 	case "smtps":
 		opts = append(opts, gomail.WithSSL())
 	case "smtp+plain":
+		if u.User != nil {
+			return nil, errors.New("CRIER_SMTP_URL: smtp+plain:// sends no credentials, which anyone on the way could read; use smtp:// (STARTTLS) or smtps:// with a user")
+		}
 		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS))
 	default:
 		return nil, fmt.Errorf("CRIER_SMTP_URL: must begin with smtp://, smtps:// or smtp+plain://, not %q", u.Scheme)

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"mime"
 	"net"
+	stdmail "net/mail"
 	"os"
 	"path/filepath"
 	"strings"
@@ -203,6 +205,35 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// A subject is shown as it was written, whatever it looks like: a text with the
+// form of an encoded word (RFC 2047) must not be decoded by mail programs.
+func TestSubjectIsLiteral(t *testing.T) {
+	p, addr := startPeer(t, nil, false)
+	s := sender(t, "smtp+plain://"+addr)
+	subjects := []string{"=?utf-8?q?not_encoded?=", "plain", "Grüße =?utf-8?b?eA==?= " + strings.Repeat("é=?", 60), "a =?= b", strings.Repeat("long word ", 30) + "=?x?q?y?=", "=?UTF-8?Q?" + strings.Repeat("😀", 40)}
+	for i, title := range subjects {
+		if err := compose(t, event.Stored{ID: int64(i + 1), EventID: "e", Kind: "message", Title: title, Priority: "normal"}, "ann@example.org").send(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mails, _ := p.seen()
+	for i, want := range subjects {
+		m, err := stdmail.ReadMessage(strings.NewReader(mails[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+		if want = strings.Join(strings.Fields(want), " "); err != nil || got != want {
+			t.Errorf("%q is shown as %q, %v", want, got, err)
+		}
+		for line := range strings.Lines(mails[i][:strings.Index(mails[i], "\r\n\r\n")]) {
+			if len(line) > 78+2 && strings.Contains(line, "=?") {
+				t.Errorf("a line of %d bytes with an encoded word (RFC 2047, section 2): %q", len(line)-2, line)
+			}
+		}
+	}
+}
+
 // What a server says for good is told from what may pass.
 func TestRefusals(t *testing.T) {
 	p, addr := startPeer(t, nil, false)
@@ -283,8 +314,8 @@ func TestTrustedTLS(t *testing.T) {
 func local(addr string) string { return strings.Replace(addr, "127.0.0.1", "localhost", 1) }
 
 func TestSenderNamesItsVariable(t *testing.T) {
-	for _, address := range []string{"", "http://x", "smtp://", "smtp://h:port", "smtp://%zz"} {
-		if _, err := mail.NewSender(address, 0); err == nil || !strings.Contains(err.Error(), "CRIER_SMTP_URL") {
+	for _, address := range []string{"", "http://x", "smtp://", "smtp://h:port", "smtp://%zz", "smtp+plain://user:secret@h", "smtp+plain://user@127.0.0.1:25"} {
+		if _, err := mail.NewSender(address, 0); err == nil || !strings.Contains(err.Error(), "CRIER_SMTP_URL") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", address, err)
 		}
 	}

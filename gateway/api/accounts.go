@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/problem"
@@ -121,7 +119,7 @@ func (a *API) Reach(ctx context.Context, who Principal, token string, id event.A
 
 // reach is Reach with what stands in a request's address and headers.
 func (a *API) reach(r *http.Request) (destination.Account, error) {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return destination.Account{}, err
 	}

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/internal/alert"
 	"crier/internal/event"
 	"crier/internal/inbox"
@@ -32,7 +30,7 @@ func (a *API) changeAlert(ctx context.Context, uid event.UserID, id int64, c ale
 }
 
 func (a *API) changeByPath(w http.ResponseWriter, r *http.Request, c alert.Change) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -130,7 +128,7 @@ func (a *API) SnoozeAlert(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/notifications/{id}/snooze [post]
 func (a *API) SnoozeNotification(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/internal/alert"
 	"crier/internal/event"
 	"crier/internal/problem"
@@ -59,7 +57,7 @@ func (a *API) ListAlerts(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/alerts/{id} [get]
 func (a *API) GetAlert(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -101,7 +99,7 @@ func alertProblem(err error) error {
 //	@Security	bearer
 //	@Router		/alerts/{id} [patch]
 func (a *API) UpdateAlert(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -132,7 +130,7 @@ func (a *API) UpdateAlert(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/alerts/{id} [delete]
 func (a *API) DeleteAlert(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -153,7 +151,7 @@ func (a *API) DeleteAlert(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/alerts/{id}/firings [get]
 func (a *API) Firings(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}

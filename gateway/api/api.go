@@ -11,11 +11,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"crier/gateway/hub"
@@ -205,6 +207,17 @@ func queryText(v *event.Invalid, r *http.Request, name string, limit int) string
 	s := r.URL.Query().Get(name)
 	v.CheckText(name, s, limit)
 	return s
+}
+
+// PathVar is the part of the path that a route names so.
+func PathVar(r *http.Request, name string) string {
+	// Routes match the encoded path, in which %2F is no separator. What net/http
+	// has parsed can be decoded.
+	text, err := url.PathUnescape(mux.Vars(r)[name])
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // pathID reads the id in an address; anything else is not found.

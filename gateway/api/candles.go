@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/internal/candle"
 	"crier/internal/decimal"
 	"crier/internal/event"
@@ -59,7 +57,7 @@ type CandlesView struct {
 func (a *API) Candles(w http.ResponseWriter, r *http.Request) error {
 	var v event.Invalid
 	q := r.URL.Query()
-	out := CandlesView{Symbol: mux.Vars(r)["symbol"], Interval: q.Get("interval"), Results: []CandleView{}}
+	out := CandlesView{Symbol: PathVar(r, "symbol"), Interval: q.Get("interval"), Results: []CandleView{}}
 	if out.Interval == "" {
 		out.Interval = "1m"
 	}

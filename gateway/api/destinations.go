@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/internal/destination"
 	"crier/internal/event"
 )
@@ -106,7 +104,7 @@ func (a *API) destination(r *http.Request) (destination.Destination, error) {
 	if err != nil {
 		return destination.Destination{}, err
 	}
-	id, err := pathID(mux.Vars(r)["did"])
+	id, err := pathID(PathVar(r, "did"))
 	if err != nil {
 		return destination.Destination{}, err
 	}
@@ -358,7 +356,7 @@ func (a *API) ReplayAttempt(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	n, err := pathID(mux.Vars(r)["n"])
+	n, err := pathID(PathVar(r, "n"))
 	if err != nil {
 		return err
 	}

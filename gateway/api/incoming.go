@@ -115,11 +115,7 @@ func (a *API) once(ctx context.Context, sender, key string, hash []byte, produce
 }
 
 func (a *API) produceItem(ctx context.Context, in event.Incoming) (any, error) {
-	value, err := json.Marshal(in)
-	if err != nil {
-		return nil, err
-	}
-	recs := []kafka.Record{{Topic: kafka.Incoming, Key: strconv.AppendInt(nil, int64(in.AccountID), 10), Value: value}}
+	recs := []kafka.Record{{Topic: kafka.Incoming, Key: strconv.AppendInt(nil, int64(in.AccountID), 10), Value: in.AppendJSON(nil)}}
 	// Once begun, the produce is not undone by a client that goes away.
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), sendTimeout, fmt.Errorf("Kafka did not acknowledge within %v", sendTimeout))
 	defer cancel()

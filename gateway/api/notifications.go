@@ -3,14 +3,11 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/gorilla/mux"
 
 	"crier/internal/event"
 	"crier/internal/inbox"
@@ -181,7 +178,7 @@ func sendRecord(n *event.Notification, to event.UserID, sender string) (kafka.Re
 	if n.IdempotencyKey != "" {
 		accepted.EventID = event.EventIDOf(sender, n.IdempotencyKey, to)
 	}
-	value, err := json.Marshal(one)
+	value, err := event.Marshal(one)
 	if err != nil {
 		return kafka.Record{}, accepted, err
 	}
@@ -205,7 +202,7 @@ const cancelWait = 3 * time.Second
 //	@Security		bearer
 //	@Router			/notifications/scheduled/{event_id} [delete]
 func (a *API) CancelSend(w http.ResponseWriter, r *http.Request) error {
-	sender, id := Who(r).Sender(), mux.Vars(r)["event_id"]
+	sender, id := Who(r).Sender(), PathVar(r, "event_id")
 	if !event.IsUUID(id) {
 		return problem.New(problem.NotFound, "No such scheduled send of yours.")
 	}
@@ -240,7 +237,7 @@ func (a *API) CancelSend(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/notifications/scheduled/{event_id} [get]
 func (a *API) ScheduledSend(w http.ResponseWriter, r *http.Request) error {
-	id := mux.Vars(r)["event_id"]
+	id := PathVar(r, "event_id")
 	if !event.IsUUID(id) {
 		return problem.New(problem.NotFound, "No such scheduled send of yours.")
 	}
@@ -300,7 +297,7 @@ func (a *API) List(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/notifications/{id} [get]
 func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -324,7 +321,7 @@ func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/notifications/{id}/deliveries [get]
 func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -363,7 +360,7 @@ func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
 //	@Router		/notifications/{id}/unarchive [post]
 func (a *API) Mark(mark inbox.Mark) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		id, err := pathID(mux.Vars(r)["id"])
+		id, err := pathID(PathVar(r, "id"))
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gorilla/mux"
 	"golang.org/x/time/rate"
 
 	"crier/gateway/hub"
@@ -73,7 +72,7 @@ func (a *API) EnsureRoom(ctx context.Context, name string) (made bool, err error
 //	@Security	apikey
 //	@Router		/rooms/{name} [delete]
 func (a *API) DeleteRoom(w http.ResponseWriter, r *http.Request) error {
-	name := mux.Vars(r)["name"]
+	name := PathVar(r, "name")
 	if Who(r).Service == "" {
 		return problem.New(problem.Forbidden, "Rooms are removed with an API key.")
 	}
@@ -114,7 +113,7 @@ func (a *API) ListRooms(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/rooms/{name}/members [get]
 func (a *API) RoomMembers(w http.ResponseWriter, r *http.Request) error {
-	name := mux.Vars(r)["name"]
+	name := PathVar(r, "name")
 	if err := a.requireRoom(r.Context(), name); err != nil {
 		return err
 	}
@@ -137,7 +136,7 @@ func (a *API) RoomMembers(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/rooms/{name}/messages [get]
 func (a *API) RoomHistory(w http.ResponseWriter, r *http.Request) error {
-	name := mux.Vars(r)["name"]
+	name := PathVar(r, "name")
 	limit, before, err := paging(r)
 	if err != nil {
 		return err
@@ -238,14 +237,14 @@ func (a *API) DeleteMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) amend(w http.ResponseWriter, r *http.Request, q *event.RoomRequest) error {
-	id, err := pathID(mux.Vars(r)["id"])
+	id, err := pathID(PathVar(r, "id"))
 	if err != nil {
 		return err
 	}
-	if err := a.requireRoom(r.Context(), mux.Vars(r)["name"]); err != nil {
+	if err := a.requireRoom(r.Context(), PathVar(r, "name")); err != nil {
 		return err
 	}
-	m, err := a.Inbox.Get(r.Context(), event.TopicOwner(event.RoomPrefix+mux.Vars(r)["name"]), id)
+	m, err := a.Inbox.Get(r.Context(), event.TopicOwner(event.RoomPrefix+PathVar(r, "name")), id)
 	if errors.Is(err, inbox.ErrNotFound) || err == nil && m.Kind != event.KindSaid {
 		return problem.New(problem.NotFound, "No such message in this room.")
 	}
@@ -261,7 +260,7 @@ func (a *API) amend(w http.ResponseWriter, r *http.Request, q *event.RoomRequest
 
 func (a *API) say(w http.ResponseWriter, r *http.Request, q *event.RoomRequest) error {
 	ctx, who := r.Context(), Who(r)
-	q.Room, q.UserID = mux.Vars(r)["name"], who.UserID
+	q.Room, q.UserID = PathVar(r, "name"), who.UserID
 	var err error
 	if q.Username, err = a.Name(ctx, who); err != nil {
 		return err
@@ -313,7 +312,7 @@ func (a *API) ReadRoom(w http.ResponseWriter, r *http.Request) error {
 	if in.ID < 0 {
 		return event.Invalid{{Field: "id", Rule: "range", Message: "must not be negative"}}
 	}
-	name := mux.Vars(r)["name"]
+	name := PathVar(r, "name")
 	if err := a.requireRoom(r.Context(), name); err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
 
 	"crier/gateway/hub"
@@ -420,7 +419,7 @@ func (a *API) Sessions(w http.ResponseWriter, r *http.Request) error {
 //	@Security	bearer
 //	@Router		/sessions/{id} [delete]
 func (a *API) EndSession(w http.ResponseWriter, r *http.Request) error {
-	if err := a.endSessions(r.Context(), Who(r).UserID, mux.Vars(r)["id"]); err != nil {
+	if err := a.endSessions(r.Context(), Who(r).UserID, PathVar(r, "id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/gorilla/mux"
-
 	"crier/gateway/api"
 	"crier/gateway/hub"
 	"crier/gateway/ws"
@@ -65,7 +63,7 @@ func (c *clients) socket(w http.ResponseWriter, r *http.Request) error {
 			who = api.Principal{}
 		}
 	}
-	if who.UserID == "" || string(who.UserID) != mux.Vars(r)["user_id"] {
+	if who.UserID == "" || string(who.UserID) != api.PathVar(r, "user_id") {
 		return problem.New(problem.Forbidden, "This socket needs a token of the user in its address.")
 	}
 	st := &hub.Stream{UserID: who.UserID, Session: who.Session, Ends: who.Ends}

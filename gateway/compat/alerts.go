@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"crier/gateway/api"
 	"crier/internal/alert"
 	"crier/internal/decimal"
@@ -73,7 +71,7 @@ func (c *clients) deleteAlert(w http.ResponseWriter, r *http.Request) error {
 
 // deleteAlertByPath is B's.
 func (c *clients) deleteAlertByPath(w http.ResponseWriter, r *http.Request) error {
-	id, err := strconv.ParseInt(mux.Vars(r)["id"], 10, 64)
+	id, err := strconv.ParseInt(api.PathVar(r, "id"), 10, 64)
 	if err != nil {
 		id = 0 // no alert has it
 	}
@@ -151,7 +149,7 @@ func stateOf(s string) (alert.State, bool) {
 
 // listAlerts is B's page beside A's list.
 func (c *clients) listAlerts(w http.ResponseWriter, r *http.Request) error {
-	asked := mux.Vars(r)["status"]
+	asked := api.PathVar(r, "status")
 	if asked == "" {
 		asked = r.URL.Query().Get("state")
 	}

@@ -127,7 +127,7 @@ func records(n *event.Notification) ([]kafka.Record, error) {
 		case !n.Everyone:
 			one.UserID = to
 		}
-		value, err := json.Marshal(one)
+		value, err := event.Marshal(one)
 		if err != nil {
 			return nil, fmt.Errorf("encoding a notification: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
@@ -58,6 +59,13 @@ var exact = jsonv2.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv2.MatchCaseInsens
 // Unmarshal is json.Unmarshal with case-sensitive names; other spellings of a
 // name are unknown members. It is for everything that comes from outside.
 func Unmarshal(data []byte, v any) error { return jsonv2.Unmarshal(data, v, exact) }
+
+// plain is encoding/json without its escapes for HTML: records go to JSON
+// readers, and a payload's texts stay as they were written.
+var plain = jsonv2.JoinOptions(jsonv1.DefaultOptionsV1(), jsontext.EscapeForHTML(false))
+
+// Marshal is json.Marshal that leaves <, > and & alone.
+func Marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, plain) }
 
 // DecodeObject reads one JSON object into v (a pointer to a struct whose
 // fields check themselves), turning every way in which it can fail into an

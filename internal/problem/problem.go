@@ -23,27 +23,28 @@ type Code string
 
 // The catalogue.
 const (
-	InvalidInput     Code = "invalid_input"
-	InvalidJSON      Code = "invalid_json"
-	TooLarge         Code = "too_large"
-	Unauthorized     Code = "unauthorized"
-	TokenExpired     Code = "token_expired"
-	InvalidLogin     Code = "invalid_login"
-	RefreshReused    Code = "refresh_reused"
-	Forbidden        Code = "forbidden"
-	BadOrigin        Code = "bad_origin"
-	NotFound         Code = "not_found"
-	UserNotFound     Code = "user_not_found"
-	MethodNotAllowed Code = "method_not_allowed"
-	UsernameTaken    Code = "username_taken"
-	EmailTaken       Code = "email_taken"
-	Conflict         Code = "conflict"
-	KeyReused        Code = "idempotency_key_reused"
-	TooMany          Code = "too_many_requests"
-	LimitReached     Code = "limit_reached"
-	Unavailable      Code = "unavailable"
-	Draining         Code = "draining"
-	Internal         Code = "internal"
+	InvalidInput        Code = "invalid_input"
+	InvalidJSON         Code = "invalid_json"
+	TooLarge            Code = "too_large"
+	UnsupportedEncoding Code = "unsupported_encoding"
+	Unauthorized        Code = "unauthorized"
+	TokenExpired        Code = "token_expired"
+	InvalidLogin        Code = "invalid_login"
+	RefreshReused       Code = "refresh_reused"
+	Forbidden           Code = "forbidden"
+	BadOrigin           Code = "bad_origin"
+	NotFound            Code = "not_found"
+	UserNotFound        Code = "user_not_found"
+	MethodNotAllowed    Code = "method_not_allowed"
+	UsernameTaken       Code = "username_taken"
+	EmailTaken          Code = "email_taken"
+	Conflict            Code = "conflict"
+	KeyReused           Code = "idempotency_key_reused"
+	TooMany             Code = "too_many_requests"
+	LimitReached        Code = "limit_reached"
+	Unavailable         Code = "unavailable"
+	Draining            Code = "draining"
+	Internal            Code = "internal"
 )
 
 // Entry describes one code.
@@ -55,27 +56,28 @@ type Entry struct {
 
 // Catalogue is every code with its meaning.
 var Catalogue = map[Code]Entry{
-	InvalidInput:     {http.StatusBadRequest, "Some fields break a rule", "correct the fields named in errors"},
-	InvalidJSON:      {http.StatusBadRequest, "The body cannot be read", "send one JSON object"},
-	TooLarge:         {http.StatusRequestEntityTooLarge, "The body is too large", "send less"},
-	Unauthorized:     {http.StatusUnauthorized, "Sign in first", "send a token, a session cookie or an API key"},
-	TokenExpired:     {http.StatusUnauthorized, "The token has expired", "refresh it"},
-	InvalidLogin:     {http.StatusUnauthorized, "Wrong name or password", "correct them"},
-	RefreshReused:    {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
-	Forbidden:        {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
-	BadOrigin:        {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
-	NotFound:         {http.StatusNotFound, "No such thing", "check the address"},
-	UserNotFound:     {http.StatusNotFound, "No such user", "check the user id"},
-	MethodNotAllowed: {http.StatusMethodNotAllowed, "Not with this method", "see the Allow header"},
-	UsernameTaken:    {http.StatusConflict, "This username is taken", "choose another"},
-	EmailTaken:       {http.StatusConflict, "This email address is taken", "choose another, or sign in"},
-	Conflict:         {http.StatusConflict, "Not in the present state", "read it again first"},
-	KeyReused:        {http.StatusUnprocessableEntity, "This Idempotency-Key was used for something else", "use a new key"},
-	TooMany:          {http.StatusTooManyRequests, "Too many tries", "wait for Retry-After seconds"},
-	LimitReached:     {http.StatusConflict, "A limit of this account is reached", "delete some first"},
-	Unavailable:      {http.StatusServiceUnavailable, "A part that this needs is away", "try again; nothing was accepted"},
-	Draining:         {http.StatusServiceUnavailable, "This gateway is going away", "try again: another one answers"},
-	Internal:         {http.StatusInternalServerError, "Something went wrong here", "try again; tell the operator the time"},
+	InvalidInput:        {http.StatusBadRequest, "Some fields break a rule", "correct the fields named in errors"},
+	InvalidJSON:         {http.StatusBadRequest, "The body cannot be read", "send one JSON object"},
+	TooLarge:            {http.StatusRequestEntityTooLarge, "The body is too large", "send less"},
+	UnsupportedEncoding: {http.StatusUnsupportedMediaType, "Unsupported content encoding", "send the body as it is, or compressed with gzip"},
+	Unauthorized:        {http.StatusUnauthorized, "Sign in first", "send a token, a session cookie or an API key"},
+	TokenExpired:        {http.StatusUnauthorized, "The token has expired", "refresh it"},
+	InvalidLogin:        {http.StatusUnauthorized, "Wrong name or password", "correct them"},
+	RefreshReused:       {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
+	Forbidden:           {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
+	BadOrigin:           {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
+	NotFound:            {http.StatusNotFound, "No such thing", "check the address"},
+	UserNotFound:        {http.StatusNotFound, "No such user", "check the user id"},
+	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Not with this method", "see the Allow header"},
+	UsernameTaken:       {http.StatusConflict, "This username is taken", "choose another"},
+	EmailTaken:          {http.StatusConflict, "This email address is taken", "choose another, or sign in"},
+	Conflict:            {http.StatusConflict, "Not in the present state", "read it again first"},
+	KeyReused:           {http.StatusUnprocessableEntity, "This Idempotency-Key was used for something else", "use a new key"},
+	TooMany:             {http.StatusTooManyRequests, "Too many tries", "wait for Retry-After seconds"},
+	LimitReached:        {http.StatusConflict, "A limit of this account is reached", "delete some first"},
+	Unavailable:         {http.StatusServiceUnavailable, "A part that this needs is away", "try again; nothing was accepted"},
+	Draining:            {http.StatusServiceUnavailable, "This gateway is going away", "try again: another one answers"},
+	Internal:            {http.StatusInternalServerError, "Something went wrong here", "try again; tell the operator the time"},
 }
 
 // Problem is one answer that says no. It is an error; handlers return it and
@@ -135,14 +137,19 @@ type body struct {
 	Errors []event.FieldError `json:"errors,omitempty"`
 }
 
+// Log logs what is the server's own fault, with its cause.
+func Log(r *http.Request, log *slog.Logger, err error) {
+	if p := Of(err); Catalogue[p.Code].Status >= 500 && r.Context().Err() == nil {
+		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", p.Code, "error", p.Error())
+	}
+}
+
 // Write answers with the problem an error stands for; what is the server's own
 // fault is logged with its cause.
 func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	Log(r, log, err)
 	p := Of(err)
 	entry := Catalogue[p.Code]
-	if entry.Status >= 500 && r.Context().Err() == nil {
-		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "code", p.Code, "error", p.Error())
-	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

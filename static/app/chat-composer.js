@@ -13,7 +13,7 @@ const touch = matchMedia('(hover: none)');
 const drafts = new Map(); // room -> text
 
 export function composer(room, { editLast, said }) {
-  const field = h('textarea', { rows: '1', maxlength: MAX_BODY, placeholder: `Write to ${room}`, 'aria-label': `Write to ${room}`, 'data-testid': 'chat-input', enterkeyhint: 'send', oninput: changed, onkeydown: key });
+  const field = h('textarea', { rows: '1', placeholder: `Write to ${room}`, 'aria-label': `Write to ${room}`, 'data-testid': 'chat-input', enterkeyhint: 'send', oninput: changed, onkeydown: key });
   const send = h('button', { class: 'primary', 'data-testid': 'chat-send', 'aria-label': 'Send' }, icon('send'), h('span', {}, 'Send'));
   const hint = h('p', { class: 'hint' });
   const left = h('p', { class: 'hint left' });
@@ -23,8 +23,11 @@ export function composer(room, { editLast, said }) {
   changed();
 
   function changed() {
-    const rest = MAX_BODY - field.value.length;
-    setText(left, rest <= MAX_BODY - COUNTED_FROM ? `${rest} left` : '');
+    const rest = MAX_BODY - [...field.value].length;
+    setText(left, rest < 0 ? `${-rest} too many` : rest <= MAX_BODY - COUNTED_FROM ? `${rest} left` : '');
+    // The browser's own limit (maxlength) counts UTF-16 units, the server counts
+    // characters: an emoji is two of the one and one of the other.
+    field.setCustomValidity(rest < 0 ? `at most ${MAX_BODY} characters` : '');
     const command = /^\/([A-Za-z][\w-]*)(=?)/.exec(field.value);
     setText(hint, !command ? `${touch.matches ? '' : 'Enter sends · Shift+Enter new line · ↑ edits your last · '}/stock=aapl.us asks the bot`
       : command[2] ? `Sent as the command ${command[1]}: everybody sees it, and no history keeps it`
@@ -47,7 +50,7 @@ export function composer(room, { editLast, said }) {
 
   function submit() {
     const text = field.value.trim();
-    if (text === '' || field.disabled) return;
+    if (text === '' || field.disabled || !field.reportValidity()) return;
     field.value = '';
     changed();
     chat.say(text);
