@@ -203,7 +203,9 @@ func (c *conn) run(st *hub.Stream) {
 	}
 	c.wire.SetOwner(c)
 	c.wire.EndAt(st.Ends)
-	c.wire.Write([]byte("retry: " + strconv.FormatInt((retryMin+rand.N(retryMax-retryMin)).Milliseconds(), 10) + "\n\n"))
+	// The field belongs to the block of the first event (ready): a block of its own
+	// is an event without data, which browsers drop and several libraries hand on.
+	c.wire.Write([]byte("retry: " + strconv.FormatInt((retryMin+rand.N(retryMax-retryMin)).Milliseconds(), 10) + "\n"))
 	for _, e := range st.Opening(time.Now()) {
 		c.Send(e)
 	}

@@ -68,6 +68,31 @@ func composed(t *testing.T, variables map[string]string) map[string]service {
 	return ours
 }
 
+// A variable of .env has one value in every service, and the file asks for
+// nothing that engines in use do not know: Debian 12's (20.10) refuses
+// start_interval, which came with 25.0.
+func TestComposeFile(t *testing.T) {
+	t.Parallel()
+	given := map[string]string{"CRIER_JWT_SECRET": strings.Repeat("5e", 32), "CRIER_API_KEY": "k", "CRIER_PUBLIC_URL": "https://push.example.org", "CRIER_POSTGRES_PASSWORD": "pw"}
+	for name, s := range composed(t, given) {
+		for variable, want := range given {
+			if got, ok := s.Environment[variable]; ok && got != want {
+				t.Errorf("%s: %s is %q, and %q in .env", name, variable, got, want)
+			}
+		}
+		if s.Environment["CRIER_PUBLIC_URL"] == "" {
+			t.Errorf("%s has no CRIER_PUBLIC_URL", name)
+		}
+	}
+	text, err := os.ReadFile("../../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "start_interval") {
+		t.Error("start_interval is not known to Docker Engine before 25.0")
+	}
+}
+
 // here translates a service's variables to this machine: the services' names
 // are those of the containers' network.
 func here(t *testing.T, s service, names map[string]string) []string {
