@@ -21,22 +21,23 @@ type sendCmd struct {
 	kafkaFlags    `embed:""`
 	databaseFlags `embed:""` // for --cancel
 
-	User           []string `short:"u" help:"User the notification is for; may be given more than once."`
-	Topic          string   `help:"Topic whose followers get it, instead."`
-	Everyone       bool     `help:"Everybody with an inbox gets it, instead."`
-	Title          string   `short:"t" help:"One line."`
-	Body           string   `short:"b" help:"A few lines."`
-	URL            string   `name:"url" help:"Where a click leads."`
-	Payload        string   `short:"p" help:"Any JSON."`
-	Kind           string   `help:"What kind it is; default message."`
-	Priority       string   `help:"low, normal, high or urgent."`
-	Channels       []string `help:"inbox, email, webhook; comma-separated. Default: inbox."`
-	DeliverAt      string   `help:"When: a time (RFC 3339), or a duration from now such as 10m."`
-	ExpiresAt      string   `help:"When it leaves the inbox: a time, or a duration from now."`
-	CollapseKey    string   `help:"It replaces the unread one with the same key."`
-	IdempotencyKey string   `help:"The same key from the same source is stored once."`
-	Source         string   `default:"cli" help:"Who sends."`
-	Cancel         string   `help:"Event id of a scheduled send of this source, which is cancelled instead."`
+	User           []string      `short:"u" help:"User the notification is for; may be given more than once."`
+	Topic          string        `help:"Topic whose followers get it, instead."`
+	Everyone       bool          `help:"Everybody with an inbox gets it, instead."`
+	Title          string        `short:"t" help:"One line."`
+	Body           string        `short:"b" help:"A few lines."`
+	URL            string        `name:"url" help:"Where a click leads."`
+	Payload        string        `short:"p" help:"Any JSON."`
+	Kind           string        `help:"What kind it is; default message."`
+	Priority       string        `help:"low, normal, high or urgent."`
+	Channels       []string      `help:"inbox, email, webhook; comma-separated. Default: inbox."`
+	DeliverAt      string        `help:"When: a time (RFC 3339), or a duration from now such as 10m."`
+	ExpiresAt      string        `help:"When it leaves the inbox: a time, or a duration from now."`
+	CollapseKey    string        `help:"It replaces the unread one with the same key."`
+	IdempotencyKey string        `help:"The same key from the same source is stored once."`
+	Source         string        `default:"cli" help:"Who sends."`
+	Wait           time.Duration `default:"10s" help:"How long to wait for the result of each: stored, or rejected with a reason and exit code 1. 0: Kafka's acknowledgement is enough, which is faster."`
+	Cancel         string        `help:"Event id of a scheduled send of this source, which is cancelled instead."`
 }
 
 // Run is called by the parser. Without a target it reads JSON lines.
@@ -52,11 +53,18 @@ func (c *sendCmd) Run(e *env) error {
 		return err
 	}
 	defer k.Close()
+	var follow *results
+	if c.Wait > 0 {
+		if follow, err = followResults(e.ctx, k, c.Wait); err != nil {
+			return err
+		}
+	}
+	defer follow.close()
 	if len(c.User) == 0 && c.Topic == "" && !c.Everyone {
 		if c.Title != "" || c.Body != "" || c.Payload != "" {
 			return errors.New("--user, --topic or --everyone is required with --title, --body or --payload")
 		}
-		return c.sendLines(e, k)
+		return c.sendLines(e, k, follow)
 	}
 	n, err := c.notification(time.Now())
 	if err != nil {
@@ -69,10 +77,22 @@ func (c *sendCmd) Run(e *env) error {
 	if err := k.Produce(e.ctx, recs...); err != nil {
 		return err
 	}
-	for i := range recs {
-		e.printPlace(&recs[i])
+	var found []event.Result
+	if follow != nil {
+		found, err = follow.of(e.ctx, recs)
 	}
-	return nil
+	var refused []error
+	for i := range recs {
+		var res *event.Result
+		if len(found) > 0 {
+			res = &found[i]
+			if why := refusal(res); why != nil {
+				refused = append(refused, fmt.Errorf("%s: %w", recs[i].Key, why))
+			}
+		}
+		e.printSent(&recs[i], res)
+	}
+	return errors.Join(append(refused, err)...)
 }
 
 // notification is what the flags say.
@@ -140,8 +160,16 @@ func records(n *event.Notification) ([]kafka.Record, error) {
 	return recs, nil
 }
 
-func (e *env) printPlace(r *kafka.Record) {
-	b, _ := json.Marshal(map[string]any{"to": string(r.Key), "event_id": r.Header("event_id"), "topic": r.Topic, "partition": r.Partition, "offset": r.Offset}) // plain values
+// printSent prints where a record is, and what became of it where that is known.
+func (e *env) printSent(r *kafka.Record, res *event.Result) {
+	line := map[string]any{"to": string(r.Key), "event_id": r.Header("event_id"), "topic": r.Topic, "partition": r.Partition, "offset": r.Offset}
+	if res != nil {
+		line["status"] = res.Status
+		if res.ID > 0 {
+			line["id"] = res.ID
+		}
+	}
+	b, _ := json.Marshal(line) // plain values
 	e.printf("%s\n", b)
 }
 
@@ -171,21 +199,23 @@ const maxOpen = 1000
 
 // lines is the work on standard input.
 type lines struct {
-	cmd  *sendCmd
-	env  *env
-	to   *kafka.Client
-	in   *bufio.Reader
-	show *progress
+	cmd    *sendCmd
+	env    *env
+	to     *kafka.Client
+	in     *bufio.Reader
+	show   *progress
+	follow *results // nil: Kafka's acknowledgement is enough
 
 	sent, bad, line int
 	read            int64
 	open            []kafka.Record
+	from            []int // the line of each open record
 }
 
 // sendLines sends each line of standard input; what breaks a rule is named with
 // its line, and the others are sent all the same.
-func (c *sendCmd) sendLines(e *env, k *kafka.Client) error {
-	l := &lines{cmd: c, env: e, to: k, in: bufio.NewReaderSize(e.Stdin, 64<<10), show: newProgress(e.Stderr, e.Stdin)}
+func (c *sendCmd) sendLines(e *env, k *kafka.Client, follow *results) error {
+	l := &lines{cmd: c, env: e, to: k, follow: follow, in: bufio.NewReaderSize(e.Stdin, 64<<10), show: newProgress(e.Stderr, e.Stdin)}
 	defer l.show.end()
 	for e.ctx.Err() == nil {
 		text, err := l.next()
@@ -239,9 +269,7 @@ func (l *lines) take(text []byte) error {
 		err = n.CheckTimes(time.Now())
 	}
 	if err != nil {
-		l.bad++
-		l.show.clear()
-		fmt.Fprintf(l.env.Stderr, "crier: line %d: %v\n", l.line, err)
+		l.refuse(l.line, err)
 		return nil
 	}
 	if n.Source == "" {
@@ -251,19 +279,44 @@ func (l *lines) take(text []byte) error {
 	if err != nil {
 		return err
 	}
+	for range recs {
+		l.from = append(l.from, l.line)
+	}
 	if l.open = append(l.open, recs...); len(l.open) >= maxOpen {
 		return l.flush()
 	}
 	return nil
 }
 
+// refuse names a line that was not sent, or not stored.
+func (l *lines) refuse(line int, why error) {
+	l.bad++
+	l.show.clear()
+	fmt.Fprintf(l.env.Stderr, "crier: line %d: %v\n", line, why)
+}
+
 func (l *lines) flush() error {
+	if len(l.open) == 0 {
+		return nil
+	}
 	if err := l.to.Produce(l.env.ctx, l.open...); err != nil {
 		return fmt.Errorf("after %d notifications: %w", l.sent, err)
 	}
 	l.sent += len(l.open)
-	l.open = l.open[:0]
-	l.show.at(l.sent, l.read)
+	if l.follow != nil {
+		found, err := l.follow.of(l.env.ctx, l.open)
+		if err != nil {
+			return fmt.Errorf("after %d notifications: %w", l.sent, err)
+		}
+		for i := range found {
+			if why := refusal(&found[i]); why != nil {
+				l.refuse(l.from[i], why)
+				l.sent--
+			}
+		}
+	}
+	l.open, l.from = l.open[:0], l.from[:0]
+	l.show.at(l.sent, l.bad, l.read)
 	return nil
 }
 
@@ -296,23 +349,30 @@ func isTerminalReader(in io.Reader) bool {
 	return ok && isTerminal(f)
 }
 
-// at shows how many were sent, and what part of the input was read.
-func (p *progress) at(sent int, read int64) {
+// at shows how many were sent and refused, and what part of the input was read.
+func (p *progress) at(sent, refused int, read int64) {
 	if p.out == nil {
 		return
 	}
 	p.shown = true
-	fmt.Fprintf(p.out, "\r%s", progressLine(sent, read, p.total, time.Since(p.began)))
+	fmt.Fprintf(p.out, "\r%s", progressLine(sent, refused, read, p.total, time.Since(p.began)))
 }
 
-func progressLine(sent int, read, total int64, took time.Duration) string {
+func progressLine(sent, refused int, read, total int64, took time.Duration) string {
 	rate := float64(sent) / max(took.Seconds(), 0.001)
 	if total <= 0 {
-		return fmt.Sprintf("%d sent, %.0f/s", sent, rate)
+		return fmt.Sprintf("%d sent, %.0f/s%s", sent, rate, refusedText(refused))
 	}
 	done := min(1, float64(read)/float64(total))
 	full := int(done * barWidth)
-	return fmt.Sprintf("[%s%s] %3.0f%%  %d sent, %.0f/s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done*100, sent, rate)
+	return fmt.Sprintf("[%s%s] %3.0f%%  %d sent, %.0f/s%s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), done*100, sent, rate, refusedText(refused))
+}
+
+func refusedText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d refused", n)
 }
 
 // clear takes the bar away for a line of text.

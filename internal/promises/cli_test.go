@@ -2,6 +2,7 @@ package promises
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -54,5 +55,43 @@ func TestSendCommand(t *testing.T) {
 		if out, stderr, err := p.Run(t.Context(), "", append([]string{"send"}, args...)...); err == nil {
 			t.Errorf("send %v was taken: %s %s", args, out, stderr)
 		}
+	}
+}
+
+// crier send says what became of each notification: it waits for the result, and
+// ends with 1 and the reason where one was refused; --wait 0 does not wait.
+func TestSendWaitsForTheResult(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann := p.SignUp("ann")
+	out, stderr, err := p.Run(t.Context(), "", "send", "--user", ann.ID, "--title", "x")
+	if err != nil || !strings.Contains(out, `"status":"stored"`) || !strings.Contains(out, `"id":1`) {
+		t.Errorf("stored: %s %s %v", out, stderr, err)
+	}
+	out, stderr, err = p.Run(t.Context(), "", "send", "--user", "nobody", "--title", "x")
+	if err == nil || !strings.Contains(stderr, "user_not_found") || !strings.Contains(stderr, "nobody") {
+		t.Errorf("refused: %s %s %v", out, stderr, err)
+	}
+	lines := fmt.Sprintf(`{"user_id":%q,"title":"1"}`+"\n"+`{"user_id":"nobody","title":"2"}`+"\n"+`{"user_id":%q}`+"\n", ann.ID, ann.ID)
+	out, stderr, err = p.Run(t.Context(), lines, "send")
+	if err == nil || !strings.Contains(out, `{"sent":1,"refused":2}`) || !strings.Contains(stderr, "line 2: rejected") || !strings.Contains(stderr, "line 3: payload") {
+		t.Errorf("lines: %s %s %v", out, stderr, err)
+	}
+	out, stderr, err = p.Run(t.Context(), "", "send", "--user", "nobody", "--title", "x", "--wait", "0")
+	if err != nil || strings.Contains(out, "status") {
+		t.Errorf("without waiting: %s %s %v", out, stderr, err)
+	}
+}
+
+// Where no consumer runs, crier send says that the notification is in Kafka and
+// that nothing is known of it yet.
+func TestSendWithoutAConsumer(t *testing.T) {
+	t.Parallel()
+	p := criertest.NewParts(t, criertest.Broker(t), "1")
+	gateway := p.Start("gateway")
+	out, stderr, err := gateway.Run(t.Context(), "", "send", "--user", "1", "--title", "x", "--wait", "100ms",
+		"--kafka-brokers", p.Brokers, "--topic-prefix", p.Prefix)
+	if err == nil || !strings.Contains(out, `"offset":0`) || !strings.Contains(stderr, "no result has come") {
+		t.Errorf("%s %s %v", out, stderr, err)
 	}
 }
