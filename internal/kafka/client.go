@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,13 @@ type Client struct {
 	cfg Config
 	kgo *kgo.Client
 
-	mu     sync.Mutex // guards topics
+	mu     sync.Mutex // guards the rest
 	topics map[string]topicInfo
+	// produced is, by topic, the id that the producer goes by since it was told
+	// that the one before is gone; stale are topics of which it was told that and
+	// has not looked since.
+	produced map[string]string
+	stale    map[string]bool
 }
 
 // topicInfo is what metadata said, and when.
@@ -49,14 +55,14 @@ func Open(cfg Config) (*Client, error) {
 		// smaller limits, so batches of small records are kept below 1 MB.
 		kgo.ProducerBatchMaxBytesFn(batchLimit(cfg.TopicPrefix)),
 		kgo.MaxBufferedRecords(100_000),
-		kgo.RecordDeliveryTimeout(30*time.Second),
+		kgo.RecordDeliveryTimeout(cmp.Or(cfg.DeliveryTimeout, DefaultDeliveryTimeout)),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 	)
 	k, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("making a Kafka client: %w", err)
 	}
-	return &Client{cfg: cfg, kgo: k, topics: make(map[string]topicInfo)}, nil
+	return &Client{cfg: cfg, kgo: k, topics: make(map[string]topicInfo), produced: make(map[string]string), stale: make(map[string]bool)}, nil
 }
 
 func batchLimit(prefix string) func(string) int32 {
@@ -80,36 +86,6 @@ func (c *Client) Ping(ctx context.Context) error {
 		return fmt.Errorf("reaching Kafka at %v: %w", c.cfg.Brokers, err)
 	}
 	return nil
-}
-
-// Produce writes records and returns when all in-sync replicas have each of
-// them, with Topic, Partition and Offset set in recs. After an error some may
-// have been written all the same.
-func (c *Client) Produce(ctx context.Context, recs ...Record) error {
-	if len(recs) == 0 {
-		return nil
-	}
-	out := make([]*kgo.Record, len(recs))
-	for i := range recs {
-		out[i] = c.toKgo(&recs[i])
-	}
-	err := c.kgo.ProduceSync(ctx, out...).FirstErr()
-	for i, k := range out {
-		recs[i].Partition, recs[i].Offset, recs[i].Time = k.Partition, k.Offset, k.Timestamp
-	}
-	if err != nil {
-		return fmt.Errorf("producing to %s: %w", recs[0].Topic, err)
-	}
-	return nil
-}
-
-// ProduceAsync writes one record and calls done when it is acknowledged or has
-// failed; done must not block. It blocks itself only while 100,000 records wait.
-func (c *Client) ProduceAsync(ctx context.Context, r Record, done func(Record, error)) {
-	c.kgo.Produce(ctx, c.toKgo(&r), func(k *kgo.Record, err error) {
-		r.Partition, r.Offset, r.Time = k.Partition, k.Offset, k.Timestamp
-		done(r, err)
-	})
 }
 
 // info reads a topic's id and number of partitions, from memory if fresh.

@@ -26,7 +26,14 @@ type Config struct {
 	User        string
 	Password    string
 	Log         *slog.Logger
+	// DeliveryTimeout is how long a record may wait to be sent; 0:
+	// DefaultDeliveryTimeout.
+	DeliveryTimeout time.Duration
 }
+
+// DefaultDeliveryTimeout outlasts the election of a partition's leader, and a
+// broker's restart.
+const DefaultDeliveryTimeout = 30 * time.Second
 
 // ClientID is what brokers see in their logs and quotas.
 const ClientID = "crier"

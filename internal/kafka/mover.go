@@ -109,7 +109,8 @@ func (m *Mover) move(ctx context.Context, fetches kgo.Fetches, partitions int32)
 		if !ok || Partition([]byte(key), partitions) == r.Partition {
 			continue
 		}
-		out := m.c.toKgo(&Record{Topic: m.topic, Key: []byte(key), Value: r.Value, Headers: r.Headers, Time: r.Time})
+		out := m.c.toKgo(&Record{Topic: m.topic, Key: []byte(key), Value: r.Value, Headers: r.Headers})
+		out.Timestamp = r.Time // it is the same record, and this client has no delivery timeout
 		m.session.Produce(ctx, out, promise.Promise())
 		moved++
 	}

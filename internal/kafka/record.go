@@ -22,7 +22,7 @@ type Record struct {
 	TopicID   string // UUID text; set on what was read
 	Partition int32
 	Offset    int64
-	Time      time.Time // the record's timestamp; zero on writing: now. Client refuses to write what is older than its delivery timeout
+	Time      time.Time // the record's timestamp; set on what was read, and by a successful Produce
 	Key       []byte
 	Value     []byte
 	Headers   []Header
@@ -66,8 +66,11 @@ func (c *Client) fromKgo(k *kgo.Record, topic, id string) Record {
 	return Record{Topic: topic, TopicID: id, Partition: k.Partition, Offset: k.Offset, Time: k.Timestamp, Key: k.Key, Value: k.Value, Headers: k.Headers, Marker: k.Attrs.IsControl()}
 }
 
+// toKgo leaves the timestamp to be that of the attempt. The library measures its
+// delivery timeout from it, so a record that is produced a second time with the
+// timestamp of the first would time out at once, and again each time.
 func (c *Client) toKgo(r *Record) *kgo.Record {
-	return &kgo.Record{Topic: c.cfg.TopicPrefix + r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Time}
+	return &kgo.Record{Topic: c.cfg.TopicPrefix + r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers}
 }
 
 func (c *Client) bare(topic string) string { return strings.TrimPrefix(topic, c.cfg.TopicPrefix) }

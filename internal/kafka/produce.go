@@ -1,0 +1,127 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ErrUnacknowledged says that the wait for Kafka's acknowledgement has ended and
+// that nothing is known: the records may be written, or may still be.
+var ErrUnacknowledged = errors.New("Kafka has not acknowledged it in time: whether it was written is not known")
+
+// produceLimit bounds a Produce whose context has no end: a record that was sent
+// and not acknowledged, because its broker hangs, is neither failed by the library
+// nor forgotten by it, since it must be sent first again (KIP-98: sequence numbers
+// without holes).
+const produceLimit = 30 * time.Second
+
+// Produce writes records and returns when all in-sync replicas have each of
+// them, with Partition, Offset and Time set in recs. It returns when ctx ends, or
+// after 30 s, whatever Kafka does: then, and after any other error, some may have
+// been written all the same. A topic that was deleted and made again is produced
+// to under its new id.
+func (c *Client) Produce(ctx context.Context, recs ...Record) error {
+	if len(recs) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, produceLimit, fmt.Errorf("waited %v", produceLimit))
+	defer cancel()
+	err := c.produce(ctx, recs)
+	if isGone(err) && c.adopt(ctx, recs[0].Topic) {
+		err = c.produce(ctx, recs) // what is said to have no topic was not written
+	}
+	if err != nil {
+		return fmt.Errorf("producing to %s: %w", recs[0].Topic, err)
+	}
+	return nil
+}
+
+// produce is one attempt.
+func (c *Client) produce(ctx context.Context, recs []Record) error {
+	out := make([]*kgo.Record, len(recs))
+	var failed atomic.Pointer[error]
+	var left atomic.Int64
+	left.Store(int64(len(recs)))
+	acknowledged := make(chan struct{})
+	for i := range recs {
+		out[i] = c.toKgo(&recs[i])
+		c.kgo.Produce(ctx, out[i], func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+			if left.Add(-1) == 0 {
+				close(acknowledged)
+			}
+		})
+	}
+	select {
+	case <-acknowledged:
+	case <-ctx.Done():
+		// The library still owns the records that are on their way.
+		return fmt.Errorf("%w: %w", ErrUnacknowledged, context.Cause(ctx))
+	}
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	for i, k := range out {
+		recs[i].Partition, recs[i].Offset, recs[i].Time = k.Partition, k.Offset, k.Timestamp
+	}
+	return nil
+}
+
+// ProduceAsync writes one record and calls done when it is acknowledged or has
+// failed; done must not block. It blocks itself only while 100,000 records wait,
+// and to find a topic that was made again.
+func (c *Client) ProduceAsync(ctx context.Context, r Record, done func(Record, error)) {
+	c.mu.Lock()
+	stale := c.stale[r.Topic]
+	c.mu.Unlock()
+	if stale {
+		c.adopt(ctx, r.Topic)
+	}
+	c.kgo.Produce(ctx, c.toKgo(&r), func(k *kgo.Record, err error) {
+		if isGone(err) {
+			c.mu.Lock()
+			c.stale[r.Topic] = true
+			c.mu.Unlock()
+		}
+		r.Partition, r.Offset, r.Time = k.Partition, k.Offset, k.Timestamp
+		done(r, err)
+	})
+}
+
+// isGone says that Kafka does not know the topic that was meant: it is missing, or
+// was made again and has another id.
+func isGone(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
+}
+
+// adopt has the producer go by the topic's present id: the library never does so
+// by itself. false: there is no such topic, or Kafka is away.
+func (c *Client) adopt(ctx context.Context, topic string) bool {
+	c.mu.Lock()
+	delete(c.topics, topic) // what is remembered may be of the topic that is gone
+	c.mu.Unlock()
+	now, err := c.info(ctx, topic)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	before := c.produced[topic]
+	c.produced[topic] = now.id
+	delete(c.stale, topic)
+	c.mu.Unlock()
+	if before != now.id {
+		c.kgo.PurgeTopicsFromProducing(c.cfg.TopicPrefix + topic)
+		if c.cfg.Log != nil {
+			c.cfg.Log.Warn("a topic was deleted and made again; producing to the new one", "topic", topic, "topic_id", now.id)
+		}
+	}
+	return true
+}
