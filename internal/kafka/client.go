@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,6 +22,8 @@ import (
 type Client struct {
 	cfg Config
 	kgo *kgo.Client
+
+	truncations atomic.Int64
 
 	mu     sync.Mutex // guards the rest
 	topics map[string]topicInfo

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -34,12 +35,25 @@ type GroupConfig struct {
 // Release no rebalance takes partitions away, however many polls lie in between.
 // One goroutine polls and releases; others may commit meanwhile.
 type Group struct {
-	c   *Client
-	kgo *kgo.Client
+	c      *Client
+	cfg    GroupConfig
+	kgo    atomic.Pointer[kgo.Client] // replaced when a topic was made again
+	topics watch
 }
 
 // Group joins a consumer group.
 func (c *Client) Group(cfg GroupConfig) (*Group, error) {
+	g := &Group{c: c, cfg: cfg, topics: watch{c: c, topics: cfg.Topics}}
+	k, err := c.join(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g.kgo.Store(k)
+	return g, nil
+}
+
+// join makes a group's member.
+func (c *Client) join(cfg GroupConfig) (*kgo.Client, error) {
 	opts, err := c.cfg.options()
 	if err != nil {
 		return nil, err
@@ -67,9 +81,7 @@ func (c *Client) Group(cfg GroupConfig) (*Group, error) {
 	if cfg.Markers {
 		opts = append(opts, kgo.KeepControlRecords())
 	}
-	if cfg.StartAt != nil {
-		opts = append(opts, kgo.AdjustFetchOffsetsFn(c.adjust(cfg.StartAt)))
-	}
+	opts = append(opts, kgo.AdjustFetchOffsetsFn(c.startAt(cfg.Name, cfg.StartAt)))
 	if cfg.Revoked != nil {
 		revoked := func(ctx context.Context, _ *kgo.Client, lost map[string][]int32) {
 			bare := make(Assignment, len(lost))
@@ -84,35 +96,20 @@ func (c *Client) Group(cfg GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("joining group %s: %w", cfg.Name, err)
 	}
-	return &Group{c: c, kgo: k}, nil
+	return k, nil
 }
 
-func (c *Client) adjust(startAt func(context.Context, map[string]map[int32]int64) error) func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	return func(ctx context.Context, in map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-		bare := make(map[string]map[int32]int64, len(in))
-		for t, ps := range in {
-			m := make(map[int32]int64, len(ps))
-			for p, o := range ps {
-				if eo := o.EpochOffset(); eo.Offset >= 0 {
-					m[p] = eo.Offset
-				} else {
-					m[p] = -1
-				}
-			}
-			bare[c.bare(t)] = m
-		}
-		if err := startAt(ctx, bare); err != nil {
-			return nil, err
-		}
-		for t, ps := range in {
-			for p, o := range ps {
-				if at := bare[c.bare(t)][p]; at >= 0 && at != o.EpochOffset().Offset {
-					ps[p] = kgo.NewOffset().At(at)
-				}
-			}
-		}
-		return in, nil
+// rejoin leaves the group and joins it again, with what was read of a topic that is
+// gone forgotten: the library stays with the topic's old id. Nothing is polled and
+// not released when it is called.
+func (g *Group) rejoin() error {
+	k, err := g.c.join(g.cfg)
+	if err != nil {
+		return err
 	}
+	g.kgo.Load().CloseAllowingRebalance()
+	g.kgo.Store(k)
+	return nil
 }
 
 // Batch is what one Poll brought: each partition's records stand in order.
@@ -121,16 +118,28 @@ type Batch struct {
 }
 
 // Poll waits for records, at most limit of them; with an error there are none.
-// Errors that the client mends by itself are not returned.
+// Errors that the client retries itself are not returned. A topic that was deleted
+// and made again is read from its beginning within seconds.
 func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
-	return g.taken(ctx, g.kgo.PollRecords(ctx, limit))
+	if g.topics.madeAgain(ctx) {
+		if err := g.rejoin(); err != nil {
+			return Batch{}, err
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, newPartitionCheck)
+	defer cancel()
+	batch, err := g.taken(wait, g.kgo.Load().PollRecords(wait, limit))
+	if wait.Err() != nil && ctx.Err() == nil && len(batch.Records) == 0 {
+		return Batch{}, nil // nothing came in a while
+	}
+	return batch, err
 }
 
 // PollNow is Poll without waiting: it brings what was read ahead, which may be
 // nothing. It is for going on while an earlier batch is not released.
 func (g *Group) PollNow(limit int) (Batch, error) {
 	var none context.Context // the library's way to say that
-	return g.taken(context.Background(), g.kgo.PollRecords(none, limit))
+	return g.taken(context.Background(), g.kgo.Load().PollRecords(none, limit))
 }
 
 func (g *Group) taken(ctx context.Context, fetches kgo.Fetches) (Batch, error) {
@@ -175,15 +184,17 @@ func retriable(err error) bool {
 // effect. It does not let rebalances go on: Release does.
 func (g *Group) Commit(ctx context.Context, b Batch) error {
 	offsets := make(map[string]map[int32]kgo.EpochOffset)
+	last := make(map[string]map[int32]*Record)
 	for i := range b.Records {
 		r := &b.Records[i]
 		full := g.c.cfg.TopicPrefix + r.Topic
 		if offsets[full] == nil {
-			offsets[full] = make(map[int32]kgo.EpochOffset)
+			offsets[full], last[full] = make(map[int32]kgo.EpochOffset), make(map[int32]*Record)
 		}
 		offsets[full][r.Partition] = kgo.EpochOffset{Epoch: -1, Offset: r.Offset + 1}
+		last[full][r.Partition] = r
 	}
-	return g.commit(ctx, offsets)
+	return g.commit(withFingerprints(ctx, last), offsets)
 }
 
 // CommitOffsets says that everything before these offsets of one topic has had
@@ -206,7 +217,7 @@ func (g *Group) commit(ctx context.Context, offsets map[string]map[int32]kgo.Epo
 	if len(offsets) == 0 {
 		return nil
 	}
-	g.kgo.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsgCommitRequest, resp *kmsgCommitResponse, err error) {
+	g.kgo.Load().CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsgCommitRequest, resp *kmsgCommitResponse, err error) {
 		failed = err
 		if resp == nil {
 			return
@@ -225,7 +236,7 @@ func (g *Group) commit(ctx context.Context, offsets map[string]map[int32]kgo.Epo
 
 // Release lets rebalances go on. What was polled and not committed is read again
 // by whoever gets its partitions.
-func (g *Group) Release() { g.kgo.AllowRebalance() }
+func (g *Group) Release() { g.kgo.Load().AllowRebalance() }
 
 // Close leaves the group, so that others take over at once.
-func (g *Group) Close() { g.kgo.CloseAllowingRebalance() }
+func (g *Group) Close() { g.kgo.Load().CloseAllowingRebalance() }

@@ -21,7 +21,7 @@ import (
 // an error, or not at all.
 type faulty struct {
 	*kafka.Client
-	refuse atomic.Pointer[kerr.Error] // nil: they are served
+	refuse atomic.Pointer[kerr.Error]    // nil: they are served
 	silent atomic.Pointer[chan struct{}] // no answer until it is closed; nil: at once
 }
 
