@@ -175,6 +175,7 @@ func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
 	if n.IdempotencyKey != "" {
 		hash = n.ContentHash()
 	}
+	origin := rec.Origin()
 	recipients := n.Recipients()
 	items := make([]inbox.Item, len(recipients))
 	for i, user := range recipients {
@@ -184,13 +185,13 @@ func itemsOf(rec *kafka.Record, n *event.Notification) []inbox.Item {
 		case n.IdempotencyKey != "":
 			id = event.EventIDOf(sender, n.IdempotencyKey, user)
 		case len(recipients) == 1:
-			id = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
+			id = origin.EventID("")
 		default:
-			id = event.EventIDAt(rec.TopicID+"/"+string(user), rec.Partition, rec.Offset)
+			id = origin.EventID(string(user))
 		}
 		items[i] = inbox.Item{
 			UserID: user, EventID: id, Kind: n.Kind, Title: n.Title, Body: n.Body, URL: n.URL, Payload: n.Payload, Priority: n.Priority,
-			Sender: sender, Key: n.IdempotencyKey, Hash: hash, Origin: rec.Place(), Ends: n.EndsAt(), Collapse: n.CollapseKey,
+			Sender: sender, Key: n.IdempotencyKey, Hash: hash, Origin: origin, Ends: n.EndsAt(), Collapse: n.CollapseKey,
 		}
 	}
 	return items
@@ -458,7 +459,7 @@ func (c *Consumer) rejected(u *unit, fault error, code string) []kafka.Record {
 	out := []kafka.Record{kafka.DeadLetter(u.rec, code, fault.Error())}
 	if u.rec.Topic == kafka.Notifications {
 		out = append(out, resultRecord(u.rec, event.Result{
-			Status: event.StatusRejected, EventID: event.EventIDAt(u.rec.TopicID, u.rec.Partition, u.rec.Offset), Error: fault.Error(), Code: code, Errors: p.Errors,
+			Status: event.StatusRejected, EventID: u.rec.Origin().EventID(""), Error: fault.Error(), Code: code, Errors: p.Errors,
 			Topic: u.rec.Topic, Partition: u.rec.Partition, Offset: u.rec.Offset,
 		}))
 	}

@@ -21,9 +21,9 @@ func firedItem(rec *kafka.Record, t event.Trigger, d alert.Decision) inbox.Item 
 		body = strings.TrimSuffix(d.Note+"\n"+body, "\n")
 	}
 	return inbox.Item{
-		UserID: t.UserID, EventID: event.EventIDAt(fmt.Sprintf("alert/%d/%s", t.AlertID, t.TopicID), t.Partition, t.Offset),
+		UserID: t.UserID, EventID: t.Tick().EventID(fmt.Sprintf("alert/%d", t.AlertID)),
 		Kind: event.KindAlert, Title: title, Body: body,
-		Payload: t.AppendJSON(nil), Priority: "high", Origin: rec.Place(),
+		Payload: t.AppendJSON(nil), Priority: "high", Origin: rec.Origin(),
 	}
 }
 

@@ -87,13 +87,13 @@ func (c *Consumer) storeItems(ctx context.Context, items []destination.Item) (ta
 }
 
 func itemOf(rec *kafka.Record, in *event.Incoming) destination.Item {
-	it := destination.Item{AccountID: in.AccountID, EventID: in.EventID, Data: in.Data, Key: in.IdempotencyKey, Origin: rec.Place()}
+	it := destination.Item{AccountID: in.AccountID, EventID: in.EventID, Data: in.Data, Key: in.IdempotencyKey, Origin: rec.Origin()}
 	if it.Key != "" {
 		h := sha256.Sum256(in.Data)
 		it.Hash = h[:]
 	}
 	if it.EventID == "" {
-		it.EventID = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
+		it.EventID = rec.Origin().EventID("")
 	}
 	return it
 }

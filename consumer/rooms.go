@@ -76,13 +76,13 @@ func (c *Consumer) decideRooms(ctx context.Context, tx pgx.Tx, units []unit) (*r
 func roomItem(rec *kafka.Record, r *event.RoomRequest) inbox.Item {
 	id := r.EventID
 	if id == "" {
-		id = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
+		id = rec.Origin().EventID("")
 	}
 	sender, key, hash := said(r)
 	content := event.Said{Username: r.Username, Command: r.Command, Payload: r.Payload, MessageID: r.MessageID}
 	return inbox.Item{
 		UserID: event.TopicOwner(event.RoomPrefix + r.Room), EventID: id, Sender: sender, Key: key, Hash: hash, Kind: roomKinds[r.Type], Body: r.Body, Payload: content.JSON(),
-		Priority: "normal", Origin: rec.Place(), Author: string(r.UserID),
+		Priority: "normal", Origin: rec.Origin(), Author: string(r.UserID),
 	}
 }
 
@@ -166,9 +166,9 @@ func mentions(rec *kafka.Record, r *event.RoomRequest, named map[string]event.Us
 		done[id] = true
 		payload, _ := json.Marshal(map[string]string{"room": r.Room, "user_id": string(r.UserID), "username": r.Username}) // strings encode
 		items = append(items, inbox.Item{
-			UserID: id, EventID: event.EventIDAt(rec.TopicID+"/"+string(id), rec.Partition, rec.Offset), Sender: sender, Key: key, Hash: hash, Kind: kindMention,
+			UserID: id, EventID: rec.Origin().EventID(string(id)), Sender: sender, Key: key, Hash: hash, Kind: kindMention,
 			Title: fmt.Sprintf("%s mentioned you in %s", r.Username, r.Room), Body: r.Body, URL: "/rooms/" + r.Room, Payload: payload,
-			Priority: "normal", Origin: rec.Place(),
+			Priority: "normal", Origin: rec.Origin(),
 		})
 	}
 	return items

@@ -35,7 +35,7 @@ func sendOf(rec *kafka.Record, n *event.Notification, now time.Time) *schedule.S
 	case n.IdempotencyKey != "":
 		s.EventID = event.EventIDOf(s.Sender, n.IdempotencyKey, event.UserID(s.Target))
 	default:
-		s.EventID = event.EventIDAt(rec.TopicID, rec.Partition, rec.Offset)
+		s.EventID = rec.Origin().EventID("")
 	}
 	return s
 }

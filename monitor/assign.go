@@ -68,7 +68,7 @@ func (m *matcher) assign(ctx context.Context, offsets map[string]map[int32]int64
 // begin makes an empty index for each partition, with what was saved of it, and
 // sets where it is read from.
 func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*assigned, error) {
-	starts, _, err := m.kafka.Bounds(ctx, kafka.Ticks)
+	starts, ends, err := m.kafka.Bounds(ctx, kafka.Ticks)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,13 @@ func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*a
 				return nil, err
 			}
 		}
+		if start > ends[n] {
+			m.kafka.Truncated(MatcherGroup, kafka.Ticks, n, start, ends[n])
+			start = ends[n]
+			if err := m.rewind(ctx, n, start); err != nil {
+				return nil, err
+			}
+		}
 		if start < starts[n] {
 			if ok || committed >= 0 {
 				m.log.Error("ticks were removed before they were matched: alerts that they met do not fire (CRIER_TICKS_RETENTION)", "partition", n, "from", start, "to", starts[n])
@@ -107,6 +114,29 @@ func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*a
 		fresh[n] = p
 	}
 	return fresh, nil
+}
+
+// rewind corrects what is saved of a partition that has lost ticks which were
+// matched. Ticks that came between the loss and now cannot be told from those that
+// were matched before it, and go unmatched.
+func (m *matcher) rewind(ctx context.Context, n int32, next int64) error {
+	last, err := m.prices.All(ctx)
+	if err != nil {
+		return err
+	}
+	var symbols []string
+	for i := range last {
+		if l := &last[i]; l.Place.TopicID == m.topicID && l.Place.Partition == n {
+			symbols = append(symbols, l.Symbol)
+		}
+	}
+	if err := m.candles.Rewind(ctx, m.topicID, symbols, next); err != nil {
+		return err
+	}
+	if err := m.prices.Rewind(ctx, m.topicID, n, next); err != nil {
+		return err
+	}
+	return m.alerts.HoldFrom(ctx, n, m.topicID, next)
 }
 
 // seed tells the indexes each symbol's last ticks before their start.

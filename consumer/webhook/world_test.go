@@ -75,7 +75,7 @@ func (w *world) push(data ...string) {
 	for i, s := range data {
 		w.offset++
 		items[i] = destination.Item{AccountID: w.account, EventID: fmt.Sprintf("evt-%d", w.offset), Data: []byte(s),
-			Origin: event.Place{TopicID: "6b1b36cb-9b2b-4b5c-8f43-b8d0cd6a3b0a", Offset: w.offset}}
+			Origin: event.Origin{TopicID: "6b1b36cb-9b2b-4b5c-8f43-b8d0cd6a3b0a", Offset: w.offset}}
 	}
 	err := w.db.Tx(w.t.Context(), func(tx pgx.Tx) error {
 		taken, err := destination.Take(w.t.Context(), tx, items, time.Now())

@@ -66,6 +66,9 @@ func TestDecide(t *testing.T) {
 				{trigger(a, 103, minutes(19)), trigger(a, 104, minutes(25))},
 			}
 		}, []string{"fire#1 drop:cooling fire#2 ", "drop:cooling fire#3 "}, 3, alert.Created},
+		{"every, another tick at the offset of one that was lost", every, nil, func(a alert.Alert) []proposals {
+			return []proposals{{trigger(a, 100, now)}, {trigger(a, 100, minutes(20)), trigger(a, 100, now)}}
+		}, []string{"fire#1 ", "fire#2 again#1=1 "}, 2, alert.Created},
 		{"every, read again", every, nil, func(a alert.Alert) []proposals {
 			return []proposals{
 				{trigger(a, 100, minutes(0)), trigger(a, 102, minutes(10))},

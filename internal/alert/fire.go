@@ -46,7 +46,7 @@ func Decide(ctx context.Context, tx pgx.Tx, triggers []event.Trigger) (*Decision
 		return nil, err
 	}
 	for i := range triggers {
-		d.List[i] = d.decide(&triggers[i])
+		d.List[i] = d.decide(i, &triggers[i])
 	}
 	return d, nil
 }
@@ -56,8 +56,14 @@ type Decisions struct {
 	List     []Decision
 	triggers []event.Trigger
 	alerts   map[int64]*Alert
-	fired    map[firedKey]Decision
-	as       map[firedKey][]byte // the alerts as they were when they fired
+	fired    map[firedKey][]firedOn
+	as       map[int][]byte // by trigger: its alert as it was when it fired
+}
+
+// firedOn is an earlier firing, with the tick that met the alert.
+type firedOn struct {
+	tick event.Origin
+	Decision
 }
 
 // firedKey is what a firing is known by. An alert that is set again is a new
@@ -65,7 +71,7 @@ type Decisions struct {
 // meets it, it does so at once.
 type firedKey struct {
 	alert, revision int64
-	tick            event.Place
+	tick            event.Origin // without fingerprint
 }
 
 func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
@@ -91,20 +97,25 @@ func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 	for i := range found {
 		d.alerts[found[i].ID] = &found[i]
 	}
-	// Index firings_tick.
+	// Index firings_on.
 	rows, err = tx.Query(ctx, `
-		select f.alert_id, f.revision, f.firing, f.notification_id, f.topic_id::text, f.partition, f.place
+		select f.alert_id, f.revision, f.firing, f.notification_id, f.topic_id::text, f.partition, f.place, f.recorded_at
 		from unnest($1::bigint[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[]) as k(i, t, p, o, r)
 		join firings f on f.alert_id = k.i and f.revision = k.r and f.topic_id = k.t and f.partition = k.p and f.place = k.o`, ids, topics, parts, offsets, revisions)
 	if err != nil {
 		return fmt.Errorf("looking for earlier firings: %w", err)
 	}
-	d.fired = make(map[firedKey]Decision)
+	d.fired = make(map[firedKey][]firedOn)
 	var key firedKey
 	var dec Decision
-	_, err = pgx.ForEachRow(rows, []any{&key.alert, &key.revision, &dec.Firing, &dec.NotificationID, &key.tick.TopicID, &key.tick.Partition, &key.tick.Offset}, func() error {
+	var recorded *time.Time // null: fired before it was kept
+	_, err = pgx.ForEachRow(rows, []any{&key.alert, &key.revision, &dec.Firing, &dec.NotificationID, &key.tick.TopicID, &key.tick.Partition, &key.tick.Offset, &recorded}, func() error {
 		dec.Verdict = Again
-		d.fired[key] = dec
+		tick := key.tick
+		if recorded != nil {
+			tick.Fingerprint = recorded.UnixMilli()
+		}
+		d.fired[key] = append(d.fired[key], firedOn{tick, dec})
 		return nil
 	})
 	if err != nil {
@@ -114,17 +125,21 @@ func (d *Decisions) load(ctx context.Context, tx pgx.Tx) error {
 }
 
 func keyOf(t *event.Trigger) firedKey {
-	return firedKey{t.AlertID, t.Revision, event.Place{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset}}
+	return firedKey{t.AlertID, t.Revision, t.Tick().Position()}
 }
 
-func (d *Decisions) decide(t *event.Trigger) Decision {
+func (d *Decisions) decide(i int, t *event.Trigger) Decision {
 	key := keyOf(t)
-	if dec, ok := d.fired[key]; ok {
-		if dec.NotificationID == 0 {
+	for _, f := range d.fired[key] {
+		switch {
+		case !f.tick.Same(t.Tick()):
+			// Another tick that was given the offset of one that was lost.
+		case f.NotificationID == 0:
 			// Fired earlier in this very batch: one notification is enough.
 			return Decision{Verdict: Drop, Reason: "repeated"}
+		default:
+			return f.Decision
 		}
-		return dec
 	}
 	a := d.alerts[t.AlertID]
 	switch {
@@ -142,22 +157,22 @@ func (d *Decisions) decide(t *event.Trigger) Decision {
 		return Decision{Verdict: Drop, Reason: "cooling"}
 	}
 	if d.as == nil {
-		d.as = make(map[firedKey][]byte)
+		d.as = make(map[int][]byte)
 	}
-	d.as[key], _ = json.Marshal(a.View()) // every member encodes
+	d.as[i], _ = json.Marshal(a.View()) // every member encodes
 	a.Firings++
 	at := t.RecordedAt
 	a.LastFiredAt = &at
 	if a.Repeat == Once || a.MaxFirings > 0 && a.Firings >= a.MaxFirings {
 		a.State = Triggered
 	}
-	d.fired[key] = Decision{}
+	d.fired[key] = append(d.fired[key], firedOn{tick: t.Tick()})
 	return Decision{Verdict: Fire, Firing: a.Firings, Note: a.Note, Message: a.Message, Email: a.Email}
 }
 
 // Record writes the firings whose notifications were stored (ids[i] is that of
 // triggers[i], 0 if it did not fire) and their alerts' states. Idempotent by
-// firings_tick.
+// firings_on.
 func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time.Time) error {
 	batch := &pgx.Batch{}
 	changed := make(map[int64]*Alert)
@@ -179,10 +194,10 @@ func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time
 		}
 		batch.Queue(`
 			insert into firings (alert_id, firing, user_id, symbol, price, tick_time, source, topic_id, partition, place, notification_id, revision, created_at,
-				before_price, before_time, before_place, reference, change, alert)
-			values ($1, $2, $3, $4, $5::numeric, $6, $7, $8::uuid, $9, $10, $11, $12, $13, $14::numeric, $15, $16, $17::numeric, $18, $19)`,
+				before_price, before_time, before_place, reference, change, alert, recorded_at)
+			values ($1, $2, $3, $4, $5::numeric, $6, $7, $8::uuid, $9, $10, $11, $12, $13, $14::numeric, $15, $16, $17::numeric, $18, $19, $20)`,
 			t.AlertID, d.List[i].Firing, string(t.UserID), t.Symbol, t.Price.String(), t.Time, t.Source, t.TopicID, t.Partition, t.Offset, ids[i], t.Revision, now,
-			beforePrice, beforeTime, beforePlace, reference, t.Change, d.as[keyOf(t)])
+			beforePrice, beforeTime, beforePlace, reference, t.Change, d.as[i], t.RecordedAt)
 		changed[t.AlertID] = d.alerts[t.AlertID]
 	}
 	if batch.Len() == 0 {

@@ -108,6 +108,18 @@ func (s *Store) ForgetStandings(ctx context.Context, partition int32) error {
 	return nil
 }
 
+// HoldFrom has the active alerts of a partition that has lost ticks hold from where
+// it ends now, where they hold from beyond that.
+func (s *Store) HoldFrom(ctx context.Context, partition int32, topicID string, next int64) error {
+	_, err := s.db.Exec(ctx, `
+		update alerts set place = $3, changed = pg_current_xact_id()
+		where state = 'created' and topic_id = $2::uuid and partition = $1 and place > $3`, partition, topicID, next)
+	if err != nil {
+		return fmt.Errorf("correcting where alerts hold from: %w", err)
+	}
+	return nil
+}
+
 // ByID reads alerts of any state, those of users who have left excepted.
 func (s *Store) ByID(ctx context.Context, ids []int64) (map[int64]Alert, error) {
 	rows, err := s.db.Query(ctx, `select `+columns+` from alerts a where a.id = any($1::bigint[]) and a.user_id <> ''`, ids)

@@ -213,3 +213,13 @@ func (s *Store) Prune(ctx context.Context) (int64, error) {
 	}
 	return n, nil
 }
+
+// Rewind notes that the symbols' partition of `ticks` has lost what was at and after
+// an offset, which other ticks will have: they are to be counted.
+func (s *Store) Rewind(ctx context.Context, topicID string, symbols []string, next int64) error {
+	_, err := s.db.Exec(ctx, `update candles set last_offset = $3 where topic_id = $1::uuid and symbol = any($2::text[]) and last_offset > $3`, topicID, symbols, next-1)
+	if err != nil {
+		return fmt.Errorf("correcting the offsets of candles: %w", err)
+	}
+	return nil
+}

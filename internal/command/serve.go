@@ -50,6 +50,8 @@ func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags) error {
 		return err
 	}
 	h.stack.Push("Kafka client", func(context.Context) error { h.kafka.Close(); return nil })
+	h.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crier_kafka_truncations_total",
+		Help: "Times a partition was found to have lost acknowledged records that were already read."}, func() float64 { return float64(h.kafka.Truncations()) }))
 	if err := h.kafka.Ping(h.e.ctx); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type Item struct {
 	Data      []byte
 	Key       string // idempotency key; "" means that Origin identifies it
 	Hash      []byte // of the data, compared when Key was seen before
-	Origin    event.Place
+	Origin    event.Origin
 }
 
 // Taken is what became of an Item.
@@ -38,8 +38,8 @@ type intake struct {
 	now          time.Time
 	destinations map[event.AccountID][]int64
 	accounts     map[event.AccountID]bool
-	byOrigin     map[event.Place]bool
-	byKey        map[itemKey]string // its hash
+	byOrigin     map[event.Origin][]event.Origin // by position
+	byKey        map[itemKey]string              // its hash
 }
 
 // Take stores items, and what is to be delivered of them, within tx. An item
@@ -49,7 +49,7 @@ func Take(ctx context.Context, tx pgx.Tx, items []Item, now time.Time) ([]Taken,
 		return nil, nil
 	}
 	in := &intake{now: now, destinations: make(map[event.AccountID][]int64), accounts: make(map[event.AccountID]bool),
-		byOrigin: make(map[event.Place]bool), byKey: make(map[itemKey]string)}
+		byOrigin: make(map[event.Origin][]event.Origin), byKey: make(map[itemKey]string)}
 	if err := in.lock(ctx, tx, items); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func Take(ctx context.Context, tx pgx.Tx, items []Item, now time.Time) ([]Taken,
 		k := itemKey{it.AccountID, it.Key}
 		hash, keyed := in.byKey[k]
 		switch {
-		case in.byOrigin[it.Origin]:
+		case in.taken(it.Origin):
 			out[i] = Taken{Status: event.StatusStored, Again: true}
 		case !in.accounts[it.AccountID]:
 			out[i] = Taken{Status: event.StatusRejected, Code: "account_not_found", Reason: "account_id: no such account"}
@@ -73,7 +73,7 @@ func Take(ctx context.Context, tx pgx.Tx, items []Item, now time.Time) ([]Taken,
 			out[i] = Taken{Status: event.StatusRejected, Code: "idempotency_key_reused", Reason: "idempotency_key: was used for other data"}
 		default:
 			out[i] = Taken{Status: event.StatusStored}
-			in.byOrigin[it.Origin] = true
+			in.note(it.Origin)
 			if it.Key != "" {
 				in.byKey[k] = string(it.Hash)
 			}
@@ -81,6 +81,15 @@ func Take(ctx context.Context, tx pgx.Tx, items []Item, now time.Time) ([]Taken,
 		}
 	}
 	return out, in.store(ctx, tx, fresh)
+}
+
+// taken reports whether the record was taken before.
+func (in *intake) taken(o event.Origin) bool {
+	return slices.ContainsFunc(in.byOrigin[o.Position()], o.Same)
+}
+
+func (in *intake) note(o event.Origin) {
+	in.byOrigin[o.Position()] = append(in.byOrigin[o.Position()], o)
 }
 
 // lock keeps the accounts and destinations of the items from being removed, and
@@ -122,12 +131,12 @@ func (in *intake) findKnown(ctx context.Context, tx pgx.Tx, items []Item) error 
 			accounts, keys = append(accounts, int64(it.AccountID)), append(keys, it.Key)
 		}
 	}
-	var at event.Place
-	// Index incoming_items_origin.
+	var at event.Origin
+	// Index incoming_items_from.
 	rows, _ := tx.Query(ctx, `
-		select k.t::text, k.p, k.o from unnest($1::uuid[], $2::int[], $3::bigint[]) as k(t, p, o)
+		select k.t::text, k.p, k.o, coalesce(i.origin_fingerprint, 0) from unnest($1::uuid[], $2::int[], $3::bigint[]) as k(t, p, o)
 		join incoming_items i on i.origin_topic = k.t and i.origin_partition = k.p and i.origin_offset = k.o`, topics, parts, offsets) // its error comes with the rows
-	if _, err := pgx.ForEachRow(rows, []any{&at.TopicID, &at.Partition, &at.Offset}, func() error { in.byOrigin[at] = true; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&at.TopicID, &at.Partition, &at.Offset, &at.Fingerprint}, func() error { in.note(at); return nil }); err != nil {
 		return fmt.Errorf("looking for items that were taken before: %w", err)
 	}
 	if len(keys) == 0 {
@@ -145,7 +154,7 @@ func (in *intake) findKnown(ctx context.Context, tx pgx.Tx, items []Item) error 
 	return nil
 }
 
-// store inserts what is new. Idempotent by incoming_items_origin: whoever reads
+// store inserts what is new. Idempotent by incoming_items_from: whoever reads
 // the same records meanwhile waits here, and then finds them.
 func (in *intake) store(ctx context.Context, tx pgx.Tx, fresh []*Item) error {
 	if len(fresh) == 0 {
@@ -153,10 +162,10 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, fresh []*Item) error {
 	}
 	n := len(fresh)
 	accounts, ids, data, keys, hashes := make([]int64, n), make([]string, n), make([]string, n), make([]*string, n), make([][]byte, n)
-	topics, parts, offsets := make([]string, n), make([]int32, n), make([]int64, n)
+	topics, parts, offsets, fingerprints := make([]string, n), make([]int32, n), make([]int64, n), make([]int64, n)
 	for i, it := range fresh {
 		accounts[i], ids[i], data[i] = int64(it.AccountID), it.EventID, string(it.Data)
-		topics[i], parts[i], offsets[i] = it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset
+		topics[i], parts[i], offsets[i], fingerprints[i] = it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset, it.Origin.Fingerprint
 		if it.Key != "" {
 			keys[i], hashes[i] = &it.Key, it.Hash
 		}
@@ -165,11 +174,11 @@ func (in *intake) store(ctx context.Context, tx pgx.Tx, fresh []*Item) error {
 	var id int64
 	var account event.AccountID
 	rows, _ := tx.Query(ctx, `
-		insert into incoming_items (account_id, event_id, data, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset, created_at)
-		select a, e, d, k, h, t, p, o, $9 from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::int[], $8::bigint[])
-			with ordinality as u(a, e, d, k, h, t, p, o, place) order by place
+		insert into incoming_items (account_id, event_id, data, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset, origin_fingerprint, created_at)
+		select a, e, d, k, h, t, p, o, f, $10 from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::int[], $8::bigint[], $9::bigint[])
+			with ordinality as u(a, e, d, k, h, t, p, o, f, place) order by place
 		on conflict do nothing returning id, account_id`,
-		accounts, ids, data, keys, hashes, topics, parts, offsets, in.now) // its error comes with the rows
+		accounts, ids, data, keys, hashes, topics, parts, offsets, fingerprints, in.now) // its error comes with the rows
 	_, err := pgx.ForEachRow(rows, []any{&id, &account}, func() error {
 		for _, d := range in.destinations[account] {
 			to, items = append(to, d), append(items, id)

@@ -78,7 +78,7 @@ func (w *world) count(query string, args ...any) (n int) {
 
 func item(a destination.Account, offset int64, key, data string) destination.Item {
 	return destination.Item{AccountID: a.ID, EventID: fmt.Sprint("evt-", offset), Data: []byte(data), Key: key, Hash: []byte(data),
-		Origin: event.Place{TopicID: "6b1b36cb-9b2b-4b5c-8f43-b8d0cd6a3b0a", Partition: 1, Offset: offset}}
+		Origin: event.Origin{TopicID: "6b1b36cb-9b2b-4b5c-8f43-b8d0cd6a3b0a", Partition: 1, Offset: offset}}
 }
 
 // An item is taken once: known by its place, or by its key and data; with other
@@ -106,6 +106,28 @@ func TestTakeOnce(t *testing.T) {
 	}
 	if n := w.count(`select count(*) from pushes`); n != 4 {
 		t.Errorf("%d deliveries are queued, want two items to two destinations", n)
+	}
+}
+
+// Another item at an offset that was lost is taken, of the same account and of
+// another; one that was taken before fingerprints were kept stands for any.
+func TestTakeAfterLostRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, other := w.account("ann"), w.account("bob")
+	printed := func(account destination.Account, offset, fingerprint int64) destination.Item {
+		it := item(account, offset, "", fmt.Sprint(fingerprint))
+		it.Origin.Fingerprint = fingerprint
+		return it
+	}
+	first, second, third, old := printed(a, 1, 7), printed(other, 1, 8), printed(a, 1, 9), printed(a, 2, 0)
+	for i, c := range []struct {
+		item  destination.Item
+		again bool
+	}{{first, false}, {second, false}, {third, false}, {first, true}, {second, true}, {third, true}, {old, false}, {printed(a, 2, 7), true}} {
+		if got := w.take(c.item)[0]; got.Status != "stored" || got.Again != c.again {
+			t.Errorf("%d: %+v", i, got)
+		}
 	}
 }
 

@@ -378,10 +378,35 @@ type Counts struct {
 	Version int64 `json:"version"`
 }
 
-// EventIDAt is the event id of a record that brought none: the same for the
-// same place, as RFC 9562's version 8 allows.
-func EventIDAt(topicID string, partition int32, offset int64) string {
-	return hashID(fmt.Sprintf("%s/%d/%d", topicID, partition, offset))
+// Origin says which record something came from. Its position alone does not: a
+// partition that has lost acknowledged records (a power cut before they were
+// flushed, an unclean election of its leader) gives their offsets to others. So a
+// fingerprint of the record belongs to it.
+type Origin struct {
+	TopicID   string // tells a topic from another one of the same name (KIP-516)
+	Partition int32
+	Offset    int64
+	// Fingerprint is a hash of the record's timestamp, key and value; 0: not known,
+	// of what was stored before fingerprints were kept.
+	Fingerprint int64
+}
+
+// Position is the origin without its fingerprint.
+func (o Origin) Position() Origin {
+	o.Fingerprint = 0
+	return o
+}
+
+// Same reports whether two origins of one position are the same record: a
+// fingerprint that is not known fits any.
+func (o Origin) Same(other Origin) bool {
+	return o.Position() == other.Position() && (o.Fingerprint == other.Fingerprint || o.Fingerprint == 0 || other.Fingerprint == 0)
+}
+
+// EventID is the event id of a record that brought none, for one of its
+// recipients ("" where it has but one): always the same (RFC 9562, version 8).
+func (o Origin) EventID(recipient string) string {
+	return hashID(fmt.Sprintf("%s/%s/%d/%d/%x", o.TopicID, recipient, o.Partition, o.Offset, uint64(o.Fingerprint)))
 }
 
 // EventIDOf is the event id of a send with an idempotency key: the same for the

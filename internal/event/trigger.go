@@ -50,6 +50,12 @@ type Trigger struct {
 	Note       string    `json:"note,omitempty"`   // the owner's own words, given by the consumer
 }
 
+// Tick says which tick met the alert. Its timestamp in Kafka tells it from others
+// that have been at the same offset.
+func (t *Trigger) Tick() Origin {
+	return Origin{TopicID: t.TopicID, Partition: t.Partition, Offset: t.Offset, Fingerprint: t.RecordedAt.UnixMilli()}
+}
+
 // TickBefore is the tick before the one that met an alert.
 type TickBefore struct {
 	Price  decimal.Decimal `json:"price"`

@@ -19,7 +19,7 @@ type columns struct {
 	hashes                                                 [][]byte
 	topics                                                 []string
 	parts                                                  []int32
-	offsets                                                []int64
+	offsets, fingerprints                                  []int64
 	ends                                                   []*time.Time
 	collapses, authors                                     []*string
 	replaces                                               []*int64
@@ -56,6 +56,7 @@ func (c *columns) add(it *Item, s *event.Stored) {
 	c.topics = append(c.topics, it.Origin.TopicID)
 	c.parts = append(c.parts, it.Origin.Partition)
 	c.offsets = append(c.offsets, it.Origin.Offset)
+	c.fingerprints = append(c.fingerprints, it.Origin.Fingerprint)
 	c.ends = append(c.ends, s.ExpiresAt)
 	var collapse *string
 	var replaces *int64
@@ -75,5 +76,5 @@ func (c *columns) add(it *Item, s *event.Stored) {
 
 func (c *columns) args() []any {
 	return []any{c.users, c.ids, c.eventIDs, c.kinds, c.titles, c.bodies, c.urls, c.payloads, c.priorities, c.unreads, c.createds,
-		c.senders, c.keys, c.hashes, c.topics, c.parts, c.offsets, c.ends, c.collapses, c.replaces, c.authors}
+		c.senders, c.keys, c.hashes, c.topics, c.parts, c.offsets, c.ends, c.collapses, c.replaces, c.authors, c.fingerprints}
 }

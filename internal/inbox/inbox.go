@@ -47,7 +47,7 @@ type Item struct {
 	Sender   string // who sent it: with Key it identifies the item
 	Key      string // idempotency key; "" means that Origin identifies it
 	Hash     []byte // of the content, compared when Key was seen before
-	Origin   event.Place
+	Origin   event.Origin
 	Ends     time.Time // when it is worth nothing any more; zero: never
 	Collapse string    // replaces the unread one with the same; "": none
 	Author   string    // of a room's message
@@ -176,7 +176,7 @@ func (h *head) next(it *Item, now time.Time) event.Stored {
 func look(ctx context.Context, tx pgx.Tx, items []Item) (map[event.UserID]*head, *knownItems, *collapsing, error) {
 	batch := &pgx.Batch{}
 	heads := lockHeads(batch, items)
-	known := &knownItems{byOrigin: make(map[originKey]knownItem, len(items)), byKey: make(map[senderKey]knownItem)}
+	known := &knownItems{byOrigin: make(map[originKey][]knownItem, len(items)), byKey: make(map[senderKey]knownItem)}
 	seen := known.lookForOrigins(batch, items)
 	known.lookForKeys(batch, items)
 	collapsing := findCollapsing(batch, items)
@@ -214,8 +214,8 @@ func lockHeads(batch *pgx.Batch, items []Item) map[event.UserID]*head {
 }
 
 type originKey struct {
-	user  event.UserID
-	place event.Place
+	user     event.UserID
+	position event.Origin // without fingerprint
 }
 
 type senderKey struct {
@@ -227,28 +227,35 @@ type senderKey struct {
 type knownItem struct {
 	stored event.Stored
 	hash   string
-	origin event.Place
+	origin event.Origin
 }
 
 type knownItems struct {
-	byOrigin map[originKey]knownItem
+	byOrigin map[originKey][]knownItem // more than one where an offset was given again
 	byKey    map[senderKey]knownItem
 }
 
 func (k *knownItems) add(it *Item, s event.Stored) {
 	ki := knownItem{s, string(it.Hash), it.Origin}
-	k.byOrigin[originKey{it.UserID, it.Origin}] = ki
+	k.addOrigin(ki)
 	if it.Key != "" {
 		k.byKey[senderKey{it.UserID, it.Sender, it.Key}] = ki
 	}
 }
 
+func (k *knownItems) addOrigin(ki knownItem) {
+	at := originKey{ki.stored.UserID, ki.origin.Position()}
+	k.byOrigin[at] = append(k.byOrigin[at], ki)
+}
+
 // answer says what to answer for an item that was seen before. From the same
-// place it is the same record read again, stored as the first time; from
-// another place it is a duplicate, or a misuse of the key.
+// origin it is the same record read again, stored as the first time; from
+// another it is a duplicate, or a misuse of the key.
 func (k *knownItems) answer(it *Item) (Outcome, bool) {
-	if ki, ok := k.byOrigin[originKey{it.UserID, it.Origin}]; ok {
-		return Outcome{Status: event.StatusStored, Stored: ki.stored, Again: true}, true
+	for _, ki := range k.byOrigin[originKey{it.UserID, it.Origin.Position()}] {
+		if ki.origin.Same(it.Origin) {
+			return Outcome{Status: event.StatusStored, Stored: ki.stored, Again: true}, true
+		}
 	}
 	if it.Key == "" {
 		return Outcome{}, false
@@ -288,7 +295,7 @@ func finish(s event.Stored, priority int16, payload string) event.Stored {
 	return s
 }
 
-const knownColumns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset`
+const knownColumns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset, coalesce(n.origin_fingerprint, 0)`
 
 // scan adds rows of knownColumns.
 func (k *knownItems) scan(rows pgx.Rows) error {
@@ -298,12 +305,12 @@ func (k *knownItems) scan(rows pgx.Rows) error {
 	var sender, key *string
 	var hash []byte
 	var ki knownItem
-	dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset)
+	dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset, &ki.origin.Fingerprint)
 	_, err := pgx.ForEachRow(rows, dest, func() error {
 		found := ki
 		found.hash = string(hash)
 		found.stored = finish(s, priority, payload)
-		k.byOrigin[originKey{s.UserID, ki.origin}] = found
+		k.addOrigin(found)
 		if sender != nil && key != nil {
 			k.byKey[senderKey{s.UserID, *sender, *key}] = found
 		}
@@ -341,7 +348,7 @@ func (k *knownItems) lookForOrigins(batch *pgx.Batch, items []Item) (seen *bool)
 		topics, partitions, from, to = append(topics, p.topic), append(partitions, p.id), append(from, s.from), append(to, s.to)
 	}
 	seen = new(bool)
-	// Index notifications_origin, whose order is asked for: without it the planner
+	// Index notifications_from, whose order is asked for: without it the planner
 	// may hope to come upon a row soon, and read the whole table where there is none.
 	batch.Queue(`
 		select exists (select from unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) as k(t, p, a, b), lateral (
@@ -377,7 +384,7 @@ func (k *knownItems) findOrigins(ctx context.Context, tx pgx.Tx, items []Item) e
 		it := &items[i]
 		users[i], topics[i], parts[i], offsets[i] = string(it.UserID), it.Origin.TopicID, it.Origin.Partition, it.Origin.Offset
 	}
-	// Index notifications_origin.
+	// Index notifications_from.
 	rows, err := tx.Query(ctx, `select `+knownColumns+`
 		from unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) as k(u, t, p, o)
 		join notifications n on n.origin_topic = k.t and n.origin_partition = k.p and n.origin_offset = k.o and n.user_id = k.u`,
@@ -427,14 +434,14 @@ func insert(ctx context.Context, tx pgx.Tx, items []Item, out []Outcome, fresh [
 	return nil
 }
 
-// Idempotent by notifications_origin and notifications_key; the row locks on
+// Idempotent by notifications_from and notifications_key; the row locks on
 // `inboxes` make sure that findKnown saw what they would refuse.
 const insertSQL = `
 	insert into notifications (user_id, id, event_id, kind, title, body, url, payload, priority, unread, created_at,
-		sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset, expires_at, collapse_key, replaces, author)
+		sender, idempotency_key, content_hash, origin_topic, origin_partition, origin_offset, expires_at, collapse_key, replaces, author, origin_fingerprint)
 	select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
 		$9::smallint[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::bytea[], $15::uuid[], $16::int[], $17::bigint[],
-		$18::timestamptz[], $19::text[], $20::bigint[], $21::text[])`
+		$18::timestamptz[], $19::text[], $20::bigint[], $21::text[], $22::bigint[])`
 
 // chunkBytes bounds one statement: Postgres takes no message above 1 GB, and all
 // of it stands in memory here and there.

@@ -77,6 +77,11 @@ func TestIdempotency(t *testing.T) {
 	elsewhere.Origin.TopicID = topic2
 	partition := item(ann, 1)
 	partition.Origin.Partition = 1
+	printed := func(user event.UserID, offset, fingerprint int64) inbox.Item {
+		it := item(user, offset)
+		it.Origin.Fingerprint = fingerprint
+		return it
+	}
 	for _, c := range []struct {
 		name    string
 		batches [][]inbox.Item
@@ -91,6 +96,10 @@ func TestIdempotency(t *testing.T) {
 			[]string{"stored:1 stored:1 stored:2 stored:1 "}, 2},
 		{"the same place in another topic or partition", [][]inbox.Item{{item(ann, 1)}, {elsewhere, partition}},
 			[]string{"stored:1 ", "stored:2 stored:3 "}, 3},
+		{"another record at the same offset, after some were lost", [][]inbox.Item{{printed(ann, 1, 7), printed(ann, 2, 8)}, {printed(ann, 2, 9)}, {printed(ann, 1, 7), printed(ann, 2, 8), printed(ann, 2, 9), printed(ann, 2, 10)}},
+			[]string{"stored:1 stored:2 ", "stored:3 ", "stored:1 stored:2 stored:3 stored:4 "}, 4},
+		{"a record that was stored before fingerprints were kept", [][]inbox.Item{{printed(ann, 1, 0)}, {printed(ann, 1, 7)}, {printed(ann, 1, 0)}},
+			[]string{"stored:1 ", "stored:1 ", "stored:1 "}, 1},
 		{"one record for two users", [][]inbox.Item{{item(ann, 1), item(bob, 1)}, {item(bob, 1), item(ann, 1)}},
 			[]string{"stored:1 stored:1 ", "stored:1 stored:1 "}, 1},
 		{"a key with the same content", [][]inbox.Item{{keyed(ann, 1, "s", "k", "x")}, {keyed(ann, 2, "s", "k", "x")}, {keyed(ann, 1, "s", "k", "x")}},

@@ -72,8 +72,8 @@ func (w *world) open(users ...event.UserID) {
 // item is one from the record at that offset.
 func item(user event.UserID, offset int64) inbox.Item {
 	return inbox.Item{
-		UserID: user, EventID: event.EventIDAt(topic1, 0, offset), Kind: "message", Title: fmt.Sprint("title ", offset), Priority: "normal",
-		Origin: event.Place{TopicID: topic1, Offset: offset},
+		UserID: user, EventID: event.Origin{TopicID: topic1, Offset: offset}.EventID(""), Kind: "message", Title: fmt.Sprint("title ", offset), Priority: "normal",
+		Origin: event.Origin{TopicID: topic1, Offset: offset},
 	}
 }
 

@@ -1,11 +1,13 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"crier/internal/event"
@@ -47,9 +49,25 @@ func RoomRecord(r *event.RoomRequest) Record {
 	return Record{Topic: Rooms, Key: []byte(r.Room), Value: value}
 }
 
-// Place is where the record stands.
-func (r *Record) Place() event.Place {
-	return event.Place{TopicID: r.TopicID, Partition: r.Partition, Offset: r.Offset}
+// Origin says which record it is.
+func (r *Record) Origin() event.Origin {
+	return event.Origin{TopicID: r.TopicID, Partition: r.Partition, Offset: r.Offset, Fingerprint: r.Fingerprint()}
+}
+
+// Fingerprint tells the record from others that have been at the same offset; 0
+// where its timestamp is not known.
+func (r *Record) Fingerprint() int64 {
+	if r.Time.IsZero() {
+		return 0
+	}
+	h := xxhash.New()
+	var n [12]byte
+	binary.BigEndian.PutUint64(n[:8], uint64(r.Time.UnixMilli()))
+	binary.BigEndian.PutUint32(n[8:], uint32(len(r.Key)))
+	_, _ = h.Write(n[:]) // a hash takes everything
+	_, _ = h.Write(r.Key)
+	_, _ = h.Write(r.Value)
+	return int64(max(h.Sum64(), 1))
 }
 
 // Header is the value of the last header of that name, "" if there is none.

@@ -2,9 +2,8 @@ package kafka
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
-	"hash/fnv"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -20,15 +19,6 @@ import (
 // commit carries, as its metadata, the topic's id and a fingerprint of the last
 // record that it covers, and both are compared before a partition is read.
 
-// fingerprint tells records apart that have stood at the same offset.
-func fingerprint(r *Record) string {
-	h := fnv.New64a()
-	_, _ = h.Write(r.Key) // a hash takes everything
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write(r.Value)
-	return fmt.Sprintf("%x-%s", r.Time.UnixMilli(), hex.EncodeToString(h.Sum(nil)))
-}
-
 // withFingerprints has a commit carry its topics' ids and its last records'
 // fingerprints.
 func withFingerprints(ctx context.Context, last map[string]map[int32]*Record) context.Context {
@@ -38,7 +28,7 @@ func withFingerprints(ctx context.Context, last map[string]map[int32]*Record) co
 			for j := range t.Partitions {
 				p := &t.Partitions[j]
 				if r := last[t.Topic][p.Partition]; r != nil {
-					meta := r.TopicID + " " + fingerprint(r)
+					meta := r.TopicID + " " + strconv.FormatInt(r.Fingerprint(), 16)
 					p.Metadata = &meta
 				}
 			}
@@ -135,7 +125,7 @@ func (c *Client) verify(ctx context.Context, group string, offsets map[string]ma
 func (c *Client) stands(ctx context.Context, topic string, partition int32, offset int64, print string) (bool, error) {
 	same := false
 	err := c.Reread(ctx, topic, partition, offset, offset+1, func(r Record) bool {
-		same = r.Offset == offset && fingerprint(&r) == print
+		same = r.Offset == offset && strconv.FormatInt(r.Fingerprint(), 16) == print
 		return false
 	})
 	return same, err

@@ -94,8 +94,8 @@ func TestRecords(t *testing.T) {
 		}
 		var dead []kafka.Record
 		for i, r := range got {
-			if r.Place() != (event.Place{TopicID: id, Offset: int64(i)}) || recs[i].Offset != int64(i) {
-				t.Errorf("record %d stands at %v, was said to be at %d", i, r.Place(), recs[i].Offset)
+			if o := r.Origin(); o.Position() != (event.Origin{TopicID: id, Offset: int64(i)}) || o.Fingerprint == 0 || recs[i].Offset != int64(i) {
+				t.Errorf("record %d stands at %v, was said to be at %d", i, r.Origin(), recs[i].Offset)
 			}
 			if !bytes.Equal(r.Key, recs[i].Key) || !bytes.Equal(r.Value, recs[i].Value) || r.Topic != kafka.Notifications || len(r.Headers) != len(recs[i].Headers) {
 				t.Errorf("record %d was changed", i)

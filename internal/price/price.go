@@ -97,3 +97,13 @@ func (s *Store) All(ctx context.Context) ([]Last, error) {
 	}
 	return out, nil
 }
+
+// Rewind notes that a partition of `ticks` has lost what was at and after an offset,
+// which other ticks will have: their prices are newer all the same.
+func (s *Store) Rewind(ctx context.Context, topicID string, partition int32, next int64) error {
+	_, err := s.db.Exec(ctx, `update prices set place = $3 where topic_id = $1::uuid and partition = $2 and place > $3`, topicID, partition, next-1)
+	if err != nil {
+		return fmt.Errorf("correcting the offsets of last prices: %w", err)
+	}
+	return nil
+}

@@ -70,9 +70,9 @@ func Keep(ctx context.Context, tx pgx.Tx, sends []*Send, now time.Time) ([]Kept,
 		}
 		r := &s.Record
 		tag, err := tx.Exec(ctx, `
-			insert into pending_sends (sender, event_id, target, content_hash, value, key, headers, origin_topic, origin_partition, origin_offset, due_at, created_at, taken_until)
-			values ($1, $2, $3, $4, $5, $6, $7, $8::uuid, $9, $10, $11, $12, 'epoch') on conflict do nothing`,
-			s.Sender, s.EventID, s.Target, s.Hash, string(r.Value), r.Key, string(headers), r.TopicID, r.Partition, r.Offset, s.DueAt, now)
+			insert into pending_sends (sender, event_id, target, content_hash, value, key, headers, origin_topic, origin_partition, origin_offset, record_time, due_at, created_at, taken_until)
+			values ($1, $2, $3, $4, $5, $6, $7, $8::uuid, $9, $10, $13, $11, $12, 'epoch') on conflict do nothing`,
+			s.Sender, s.EventID, s.Target, s.Hash, string(r.Value), r.Key, string(headers), r.TopicID, r.Partition, r.Offset, s.DueAt, now, recorded(r))
 		if err != nil {
 			return nil, fmt.Errorf("keeping a send: %w", err)
 		}
@@ -81,9 +81,9 @@ func Keep(ctx context.Context, tx pgx.Tx, sends []*Send, now time.Time) ([]Kept,
 		}
 		var same, content bool
 		err = tx.QueryRow(ctx, `
-			select origin_topic = $3::uuid and origin_partition = $4 and origin_offset = $5, content_hash = $6
+			select origin_topic = $3::uuid and origin_partition = $4 and origin_offset = $5 and coalesce(record_time = $7, true), content_hash = $6
 			from pending_sends where sender = $1 and event_id = $2`,
-			s.Sender, s.EventID, r.TopicID, r.Partition, r.Offset, s.Hash).Scan(&same, &content)
+			s.Sender, s.EventID, r.TopicID, r.Partition, r.Offset, s.Hash, recorded(r)).Scan(&same, &content)
 		if err != nil {
 			return nil, fmt.Errorf("looking at a send that was kept before: %w", err)
 		}
@@ -97,6 +97,14 @@ func Keep(ctx context.Context, tx pgx.Tx, sends []*Send, now time.Time) ([]Kept,
 		}
 	}
 	return out, nil
+}
+
+// recorded is a record's timestamp, null where it is not known.
+func recorded(r *kafka.Record) *time.Time {
+	if r.Time.IsZero() {
+		return nil
+	}
+	return &r.Time
 }
 
 // Store is the sends of one database. It is safe for concurrent use.
@@ -117,7 +125,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, limit int) ([]Send, err
 			where due_at <= $1 and done_at is null and cancelled_at is null and taken_until <= $1
 			order by due_at limit $3 for update skip locked) due
 		where p.sender = due.sender and p.event_id = due.event_id
-		returning p.sender, p.event_id, p.target, p.content_hash, p.value, p.key, p.headers, p.origin_topic::text, p.origin_partition, p.origin_offset, p.due_at, p.reached`,
+		returning p.sender, p.event_id, p.target, p.content_hash, p.value, p.key, p.headers, p.origin_topic::text, p.origin_partition, p.origin_offset, p.record_time, p.due_at, p.reached`,
 		now, now.Add(Lease), limit)
 	if err != nil {
 		return nil, fmt.Errorf("taking sends that are due: %w", err)
@@ -125,13 +133,17 @@ func (s *Store) Take(ctx context.Context, now time.Time, limit int) ([]Send, err
 	sends, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Send, error) {
 		var s Send
 		var value, headers string
+		var recorded *time.Time // null: kept before it was
 		r := &s.Record
 		r.Topic = kafka.Notifications
-		err := row.Scan(&s.Sender, &s.EventID, &s.Target, &s.Hash, &value, &r.Key, &headers, &r.TopicID, &r.Partition, &r.Offset, &s.DueAt, (*string)(&s.Reached))
+		err := row.Scan(&s.Sender, &s.EventID, &s.Target, &s.Hash, &value, &r.Key, &headers, &r.TopicID, &r.Partition, &r.Offset, &recorded, &s.DueAt, (*string)(&s.Reached))
 		if err != nil {
 			return s, err
 		}
 		r.Value = []byte(value)
+		if recorded != nil {
+			r.Time = *recorded
+		}
 		return s, json.Unmarshal([]byte(headers), &r.Headers)
 	})
 	if err != nil {

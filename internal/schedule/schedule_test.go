@@ -57,11 +57,14 @@ func TestLife(t *testing.T) {
 	ctx := t.Context()
 	one := send(1, now.Add(time.Minute))
 	other, changed := send(1, one.DueAt), send(1, one.DueAt)
+	one.Record.Time = now.Add(-time.Minute)
+	lost := send(1, one.DueAt) // the record that was at the offset before it was lost
+	lost.Record.Time = now.Add(-time.Hour)
 	other.Record.Offset, changed.Record.Offset, changed.Hash = 9, 10, []byte("g")
 	for i, c := range []struct {
 		send *schedule.Send
 		want schedule.Kept
-	}{{one, schedule.First}, {one, schedule.Again}, {other, schedule.Duplicate}, {changed, schedule.Reused}} {
+	}{{one, schedule.First}, {one, schedule.Again}, {lost, schedule.Duplicate}, {other, schedule.Duplicate}, {changed, schedule.Reused}} {
 		if got := keep(t, db, c.send); got != c.want {
 			t.Errorf("%d: %d, want %d", i, got, c.want)
 		}
@@ -77,7 +80,7 @@ func TestLife(t *testing.T) {
 	take(now, 0)
 	due := one.DueAt
 	got := take(due, 1)[0]
-	if got.EventID != "e1" || string(got.Record.Value) != `{"a":1}` || string(got.Record.Key) != "k" || len(got.Record.Headers) != 1 || string(got.Record.Headers[0].Value) != "\x00\xff" || got.Record.Offset != 1 {
+	if got.EventID != "e1" || string(got.Record.Value) != `{"a":1}` || string(got.Record.Key) != "k" || len(got.Record.Headers) != 1 || string(got.Record.Headers[0].Value) != "\x00\xff" || got.Record.Offset != 1 || got.Record.Origin() != one.Record.Origin() {
 		t.Errorf("%+v", got)
 	}
 	take(due.Add(schedule.Lease-time.Second), 0)
