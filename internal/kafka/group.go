@@ -37,7 +37,7 @@ type GroupConfig struct {
 type Group struct {
 	c      *Client
 	cfg    GroupConfig
-	kgo    atomic.Pointer[kgo.Client] // replaced when a topic was made again
+	kgo    atomic.Pointer[member] // replaced when a topic was made again
 	topics watch
 }
 
@@ -52,8 +52,29 @@ func (c *Client) Group(cfg GroupConfig) (*Group, error) {
 	return g, nil
 }
 
+// member is a group's client, which can be ended whatever Kafka does.
+type member struct {
+	*kgo.Client
+	cancel context.CancelFunc // ends its requests
+}
+
+// leaveLimit bounds the request to leave a group, which the library repeats for
+// half a minute while Kafka is away. The group finds out all the same, when the
+// session runs out.
+const leaveLimit = 2 * time.Second
+
+// leave leaves the group, so that others take over at once, and ends the client.
+func (m *member) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	m.AllowRebalance()
+	_ = m.LeaveGroupContext(ctx) // see leaveLimit
+	m.cancel()
+	m.CloseAllowingRebalance()
+}
+
 // join makes a group's member.
-func (c *Client) join(cfg GroupConfig) (*kgo.Client, error) {
+func (c *Client) join(cfg GroupConfig) (*member, error) {
 	opts, err := c.cfg.options()
 	if err != nil {
 		return nil, err
@@ -92,11 +113,13 @@ func (c *Client) join(cfg GroupConfig) (*kgo.Client, error) {
 		}
 		opts = append(opts, kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked))
 	}
-	k, err := kgo.NewClient(opts...)
+	ctx, cancel := context.WithCancel(context.Background())
+	k, err := kgo.NewClient(append(opts, kgo.WithContext(ctx))...)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("joining group %s: %w", cfg.Name, err)
 	}
-	return k, nil
+	return &member{k, cancel}, nil
 }
 
 // rejoin leaves the group and joins it again, with what was read of a topic that is
@@ -107,7 +130,7 @@ func (g *Group) rejoin() error {
 	if err != nil {
 		return err
 	}
-	g.kgo.Load().CloseAllowingRebalance()
+	g.kgo.Load().leave()
 	g.kgo.Store(k)
 	return nil
 }
@@ -238,5 +261,6 @@ func (g *Group) commit(ctx context.Context, offsets map[string]map[int32]kgo.Epo
 // by whoever gets its partitions.
 func (g *Group) Release() { g.kgo.Load().AllowRebalance() }
 
-// Close leaves the group, so that others take over at once.
-func (g *Group) Close() { g.kgo.Load().CloseAllowingRebalance() }
+// Close leaves the group, so that others take over at once. It takes a few seconds
+// at most, whatever Kafka does.
+func (g *Group) Close() { g.kgo.Load().leave() }

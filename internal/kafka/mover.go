@@ -15,10 +15,15 @@ import (
 // the topic pass over records in the wrong place.
 type Mover struct {
 	c       *Client
-	session *kgo.GroupTransactSession
-	topic   string
-	keyFunc func(Record) (string, bool)
-	moved   func(int)
+	cfg     MoverConfig
+	session *moverSession
+	topics  watch
+}
+
+// moverSession is a transactional client, which can be ended whatever Kafka does.
+type moverSession struct {
+	*kgo.GroupTransactSession
+	cancel context.CancelFunc
 }
 
 // MoverConfig describes a Mover.
@@ -36,25 +41,67 @@ type MoverConfig struct {
 
 // Mover joins the group that moves.
 func (c *Client) Mover(cfg MoverConfig) (*Mover, error) {
-	opts, err := c.cfg.options()
+	m := &Mover{c: c, cfg: cfg, topics: watch{c: c, topics: []string{cfg.Topic}}}
+	return m, m.open(false)
+}
+
+// open begins a session. again says that the topic was made again: what was
+// committed is of the one that is gone.
+func (m *Mover) open(again bool) error {
+	opts, err := m.c.cfg.options()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	s, err := kgo.NewGroupTransactSession(append(opts,
-		kgo.TransactionalID(c.cfg.TopicPrefix+cfg.TransactionalID),
+		kgo.WithContext(ctx),
+		kgo.TransactionalID(m.c.cfg.TopicPrefix+m.cfg.TransactionalID),
 		kgo.TransactionTimeout(30*time.Second),
-		kgo.ConsumerGroup(c.cfg.TopicPrefix+cfg.Group),
-		kgo.ConsumeTopics(c.cfg.TopicPrefix+cfg.Topic),
+		kgo.ConsumerGroup(m.c.cfg.TopicPrefix+m.cfg.Group),
+		kgo.ConsumeTopics(m.c.cfg.TopicPrefix+m.cfg.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.AdjustFetchOffsetsFn(m.startAt(again)),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ProducerLinger(0),
 		kgo.SessionTimeout(10*time.Second),
 		kgo.HeartbeatInterval(time.Second),
 	)...)
 	if err != nil {
-		return nil, fmt.Errorf("joining group %s: %w", cfg.Group, err)
+		cancel()
+		return fmt.Errorf("joining group %s: %w", m.cfg.Group, err)
 	}
-	return &Mover{c: c, session: s, topic: cfg.Topic, keyFunc: cfg.KeyFunc, moved: cfg.Moved}, nil
+	m.session = &moverSession{s, cancel}
+	return nil
+}
+
+// startAt goes on from the end of a partition that has lost records which were
+// moved: what is moved twice counts twice.
+func (m *Mover) startAt(again bool) func(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	return func(ctx context.Context, in map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+		_, ends, err := m.c.Bounds(ctx, m.cfg.Topic)
+		if err != nil {
+			return nil, err
+		}
+		for _, partitions := range in {
+			for p, o := range partitions {
+				switch at := o.EpochOffset().Offset; {
+				case again:
+					partitions[p] = kgo.NewOffset().AtStart()
+				case at > ends[p]:
+					m.c.Truncated(m.cfg.Group, m.cfg.Topic, p, at, ends[p])
+					partitions[p] = kgo.NewOffset().At(ends[p])
+				}
+			}
+		}
+		return in, nil
+	}
+}
+
+// reopen replaces the session: a transactional client that was fenced, or whose
+// transaction failed in a way that it cannot recover from, never works again.
+func (m *Mover) reopen(again bool) error {
+	m.Close()
+	return m.open(again)
 }
 
 // moveTime bounds one transaction. It outlives the context of Step: a
@@ -64,20 +111,24 @@ const moveTime = 20 * time.Second
 
 // Step reads a batch and moves what stands wrong in it, in one transaction.
 func (m *Mover) Step(ctx context.Context) error {
-	n, err := m.c.Partitions(ctx, m.topic)
+	n, err := m.c.Partitions(ctx, m.cfg.Topic)
 	if err != nil {
 		return err
 	}
+	if m.topics.madeAgain(ctx) {
+		if err := m.reopen(true); err != nil {
+			return err
+		}
+	}
+	ctx, polled := context.WithTimeout(ctx, newPartitionCheck)
+	defer polled()
 	fetches := m.session.PollRecords(ctx, 10_000)
 	if fetches.IsClientClosed() {
 		return errors.New("moving: the client is closed")
 	}
 	if fetches.NumRecords() == 0 {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		for _, fe := range fetches.Errors() {
-			if !retriable(fe.Err) {
+			if !retriable(fe.Err) && ctx.Err() == nil {
 				return fmt.Errorf("reading %s[%d]: %w", fe.Topic, fe.Partition, fe.Err)
 			}
 		}
@@ -87,10 +138,11 @@ func (m *Mover) Step(ctx context.Context) error {
 	defer cancel()
 	moved, err := m.move(work, fetches, n)
 	if err != nil {
-		return fmt.Errorf("moving records of %s: %w", m.topic, err)
+		// Nothing of the transaction counts, and what was read is read again.
+		return errors.Join(fmt.Errorf("moving records of %s: %w", m.cfg.Topic, err), m.reopen(false))
 	}
-	if moved > 0 && m.moved != nil {
-		m.moved(moved)
+	if moved > 0 && m.cfg.Moved != nil {
+		m.cfg.Moved(moved)
 	}
 	return nil
 }
@@ -105,11 +157,11 @@ func (m *Mover) move(ctx context.Context, fetches kgo.Fetches, partitions int32)
 	}
 	promise := kgo.AbortingFirstErrPromise(m.session.Client())
 	for _, r := range m.c.records(fetches) {
-		key, ok := m.keyFunc(r)
+		key, ok := m.cfg.KeyFunc(r)
 		if !ok || Partition([]byte(key), partitions) == r.Partition {
 			continue
 		}
-		out := m.c.toKgo(&Record{Topic: m.topic, Key: []byte(key), Value: r.Value, Headers: r.Headers})
+		out := m.c.toKgo(&Record{Topic: m.cfg.Topic, Key: []byte(key), Value: r.Value, Headers: r.Headers})
 		out.Timestamp = r.Time // it is the same record, and this client has no delivery timeout
 		m.session.Produce(ctx, out, promise.Promise())
 		moved++
@@ -122,5 +174,11 @@ func (m *Mover) move(ctx context.Context, fetches kgo.Fetches, partitions int32)
 	return moved, nil
 }
 
-// Close leaves the group.
-func (m *Mover) Close() { m.session.CloseAllowingRebalance() }
+// Close leaves the group. It takes a few seconds at most, whatever Kafka does.
+func (m *Mover) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	_ = m.session.Client().LeaveGroupContext(ctx) // see leaveLimit
+	m.session.cancel()
+	m.session.CloseAllowingRebalance()
+}

@@ -150,3 +150,66 @@ func TestMoverLeavesNoTransaction(t *testing.T) {
 		t.Errorf("readers were held up for %v", d)
 	}
 }
+
+// A mover that another one with its transactional id has fenced, and one whose
+// topic was deleted and made again, goes on with a new session, and moves each
+// record once.
+func TestMoverOutlivesFencing(t *testing.T) {
+	criertest.Kafkas(t, func(t *testing.T, brokers string) {
+		t.Parallel()
+		const partitions = 3
+		w := newWorld(t, brokers, partitions)
+		m := w.mover(w.Client, "mover-1")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		g := criertest.Go(t, func() {
+			for ctx.Err() == nil {
+				if err := m.Step(ctx); err != nil && ctx.Err() == nil {
+					t.Log(err)
+				}
+			}
+			m.Close()
+		})
+		defer g.Wait()
+		defer cancel()
+		moved := func(values ...string) {
+			t.Helper()
+			for p := range int32(partitions) {
+				w.put(kafka.Ticks, p, values...)
+			}
+			criertest.Eventually(t, patience, "what stands wrong is moved", func() bool {
+				got := w.homes(partitions)
+				for _, v := range values {
+					n := 0
+					for _, have := range got {
+						if have == v {
+							n++
+						}
+					}
+					if n < partitions {
+						return false
+					}
+					if n > partitions {
+						t.Fatalf("%s stands %d times where it belongs", v, n)
+					}
+				}
+				return true
+			})
+		}
+		moved("A:1", "B:1", "C:1")
+		fencing := w.client(kgo.TransactionalID(w.prefix + "mover-1"))
+		if err := fencing.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := fencing.ProduceSync(ctx, &kgo.Record{Topic: w.prefix + kafka.Results, Partition: 0}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := fencing.EndTransaction(ctx, kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+		moved("A:2", "B:2", "C:2")
+		w.makeAgain(kafka.Ticks, partitions)
+		w.raw = w.client()
+		moved("A:3", "B:3", "C:3")
+	})
+}

@@ -13,7 +13,7 @@ import (
 
 // ErrUnacknowledged says that the wait for Kafka's acknowledgement has ended and
 // that nothing is known: the records may be written, or may still be.
-var ErrUnacknowledged = errors.New("Kafka has not acknowledged it in time: whether it was written is not known")
+var ErrUnacknowledged = errors.New("no acknowledgement from Kafka in time: whether it was written is not known")
 
 // produceLimit bounds a Produce whose context has no end: a record that was sent
 // and not acknowledged, because its broker hangs, is neither failed by the library

@@ -20,7 +20,10 @@ func TestGroupOfATopicMadeAgain(t *testing.T) {
 	t.Parallel()
 	criertest.Kafkas(t, func(t *testing.T, brokers string) {
 		w := newWorld(t, brokers, 1)
-		g := w.group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications, kafka.Triggers}})
+		g, err := w.Group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications, kafka.Triggers}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		w.put(kafka.Notifications, 0, numbered("old", 5)...)
 		w.take(g, 5, true)
 		w.makeAgain(kafka.Notifications, 1)
@@ -45,10 +48,8 @@ func TestGroupOfATopicMadeAgain(t *testing.T) {
 // put2 is put by a client that knows nothing of what the topic was before.
 func (w *world) put2(topic string, values ...string) {
 	w.t.Helper()
-	before := w.raw
 	w.raw = w.client()
 	w.put(topic, 0, values...)
-	w.raw = before
 }
 
 // A broker that lost records which it had acknowledged (a power cut before they
@@ -72,12 +73,16 @@ func TestGroupAfterLostRecords(t *testing.T) {
 			b := start()
 			w := newWorld(t, addr, 1)
 			one := func(values ...string) {
-				for _, v := range values { // a batch each, so that some can be cut off
-					w.put2(kafka.Notifications, v)
+				w.put2(kafka.Notifications, values[0])
+				for _, v := range values[1:] { // a batch each, so that some can be cut off
+					w.put(kafka.Notifications, 0, v)
 				}
 			}
 			one(numbered("old", 30)...)
-			g := w.group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications}})
+			g, err := w.Group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications}})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if got := w.take(g, 30, true); len(got) != 30 {
 				t.Fatal(len(got))
 			}
