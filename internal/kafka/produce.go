@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -32,9 +32,13 @@ func (c *Client) Produce(ctx context.Context, recs ...Record) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, produceLimit, fmt.Errorf("waited %v", produceLimit))
 	defer cancel()
-	err := c.produce(ctx, recs)
-	if isGone(err) && c.adopt(ctx, recs[0].Topic) {
-		err = c.produce(ctx, recs) // what is said to have no topic was not written
+	all := make([]*Record, len(recs))
+	for i := range recs {
+		all[i] = &recs[i]
+	}
+	gone, err := c.produce(ctx, all)
+	if len(gone) > 0 && c.adoptTopics(ctx, gone) {
+		_, err = c.produce(ctx, gone) // what is said to have no topic was not written
 	}
 	if err != nil {
 		return fmt.Errorf("producing to %s: %w", recs[0].Topic, err)
@@ -42,37 +46,58 @@ func (c *Client) Produce(ctx context.Context, recs ...Record) error {
 	return nil
 }
 
-// produce is one attempt.
-func (c *Client) produce(ctx context.Context, recs []Record) error {
+// attempt collects the acknowledgements of the records of one produce.
+type attempt struct {
+	done chan struct{}
+
+	mu   sync.Mutex // guards the rest
+	left int
+	gone []int // records whose topic Kafka does not know
+	err  error // the first; one that says more than that a topic is unknown, if any
+}
+
+// acknowledge is called by the library for each record.
+func (a *attempt) acknowledge(i int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		if isGone(err) {
+			a.gone = append(a.gone, i)
+		}
+		if a.err == nil || isGone(a.err) {
+			a.err = err
+		}
+	}
+	if a.left--; a.left == 0 {
+		close(a.done)
+	}
+}
+
+// produce is one attempt. It returns the records whose topic Kafka does not know,
+// where no other has failed.
+func (c *Client) produce(ctx context.Context, recs []*Record) (gone []*Record, err error) {
+	a := &attempt{done: make(chan struct{}), left: len(recs)}
 	out := make([]*kgo.Record, len(recs))
-	var failed atomic.Pointer[error]
-	var left atomic.Int64
-	left.Store(int64(len(recs)))
-	acknowledged := make(chan struct{})
-	for i := range recs {
-		out[i] = c.toKgo(&recs[i])
-		c.kgo.Produce(ctx, out[i], func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed.CompareAndSwap(nil, &err)
-			}
-			if left.Add(-1) == 0 {
-				close(acknowledged)
-			}
-		})
+	for i, r := range recs {
+		out[i] = c.toKgo(r)
+		c.kgo.Produce(ctx, out[i], func(_ *kgo.Record, err error) { a.acknowledge(i, err) })
 	}
 	select {
-	case <-acknowledged:
+	case <-a.done:
 	case <-ctx.Done():
 		// The library still owns the records that are on their way.
-		return fmt.Errorf("%w: %w", ErrUnacknowledged, context.Cause(ctx))
+		return nil, fmt.Errorf("%w: %w", ErrUnacknowledged, context.Cause(ctx))
 	}
-	if err := failed.Load(); err != nil {
-		return *err
+	if a.err != nil && !isGone(a.err) {
+		return nil, a.err
 	}
 	for i, k := range out {
 		recs[i].Partition, recs[i].Offset, recs[i].Time = k.Partition, k.Offset, k.Timestamp
 	}
-	return nil
+	for _, i := range a.gone {
+		gone = append(gone, recs[i])
+	}
+	return gone, a.err
 }
 
 // ProduceAsync writes one record and calls done when it is acknowledged or has
@@ -100,6 +125,18 @@ func (c *Client) ProduceAsync(ctx context.Context, r Record, done func(Record, e
 // was made again and has another id.
 func isGone(err error) bool {
 	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
+}
+
+// adoptTopics is adopt for the topics of records.
+func (c *Client) adoptTopics(ctx context.Context, recs []*Record) bool {
+	adopted := make(map[string]bool, 1)
+	for _, r := range recs {
+		if !adopted[r.Topic] && !c.adopt(ctx, r.Topic) {
+			return false
+		}
+		adopted[r.Topic] = true
+	}
+	return true
 }
 
 // adopt has the producer go by the topic's present id: the library never does so
