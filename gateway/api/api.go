@@ -48,16 +48,17 @@ type Kafka interface {
 
 // Config is what handlers need to know of the operator's wishes.
 type Config struct {
-	Version       string
-	Embedded      bool // guests may come, loopback is not limited
-	ExternalUsers bool
-	APIKey        string
-	AccessTTL     time.Duration
-	RefreshTTL    time.Duration
-	Symbols       []string
-	MailPage      string // of the embedded mail catcher
-	SecureCookie  bool
-	RemoteFunc    func(*http.Request) string // the client's address, behind trusted proxies
+	Version        string
+	Embedded       bool // guests may come, loopback is not limited
+	ExternalUsers  bool
+	APIKey         string
+	AccessTTL      time.Duration
+	RefreshTTL     time.Duration
+	Symbols        []string
+	MailPage       string // of the embedded mail catcher
+	SecureCookie   bool
+	RemoteFunc     func(*http.Request) string // the client's address, behind trusted proxies
+	SameOriginFunc func(*http.Request) bool   // whether it comes from a page of ours, or from no page
 }
 
 // API is the handlers and what they work on. It is safe for concurrent use.

@@ -127,7 +127,7 @@ type LoginAnswer struct {
 //	@Tags		account
 //	@Param		body		body		LoginRequest	true	"username or email, and password"
 //	@Success	200			{object}	LoginAnswer
-//	@Failure	400,401,429	{object}	Problem
+//	@Failure	400,401,403,429	{object}	Problem
 //	@Router		/login [post]
 func (a *API) Login(w http.ResponseWriter, r *http.Request) error {
 	var in LoginRequest
@@ -143,6 +143,9 @@ func (a *API) Login(w http.ResponseWriter, r *http.Request) error {
 
 // LogIn checks name and password, begins a session and sets its cookie.
 func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (LoginAnswer, error) {
+	if err := a.mayGetCookie(r); err != nil {
+		return LoginAnswer{}, err
+	}
 	name := in.Username
 	if name == "" {
 		name = in.Email
@@ -158,22 +161,34 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err := v.Err(); err != nil {
 		return LoginAnswer{}, err
 	}
-	acc, err := a.checkPassword(r, name, in.Password)
+	found, err := a.Users.ByLogin(r.Context(), name)
+	if err != nil {
+		return LoginAnswer{}, err
+	}
+	acc, err := a.checkPassword(r, name, in.Password, found)
 	if err != nil {
 		return LoginAnswer{}, err
 	}
 	return a.signIn(w, r, acc)
 }
 
-func (a *API) checkPassword(r *http.Request, name, password string) (user.Account, error) {
+// mayGetCookie refuses a page of another origin: its form would sign the visitor
+// in to an account of its author's (login CSRF), and whatever they then write
+// would be the author's.
+func (a *API) mayGetCookie(r *http.Request) error {
+	if !a.SameOriginFunc(r) {
+		return problem.New(problem.BadOrigin, "A page of another origin may not sign in here.")
+	}
+	return nil
+}
+
+// checkPassword returns the account of found that has this password. Failures are
+// counted for name and for the client's address.
+func (a *API) checkPassword(r *http.Request, name, password string, found []user.Account) (user.Account, error) {
 	address, key, now := a.RemoteFunc(r), strings.ToLower(name), time.Now()
 	exempt := a.Embedded && isLoopback(address)
 	if wait := a.logins.wait(key, address, now); wait > 0 && !exempt {
 		return user.Account{}, &problem.Problem{Code: problem.TooMany, Detail: "Too many failed logins.", RetryAfter: wait}
-	}
-	found, err := a.Users.ByLogin(r.Context(), name)
-	if err != nil {
-		return user.Account{}, err
 	}
 	if len(found) == 0 {
 		found = []user.Account{{}} // whose check takes as long, and fails
@@ -221,10 +236,14 @@ func (a *API) setCookie(w http.ResponseWriter, value string, ttl time.Duration) 
 //	@Summary	Make a guest account (embedded default only)
 //	@Tags		account
 //	@Success	201	{object}	LoginAnswer
+//	@Failure	403	{object}	Problem
 //	@Router		/guest [post]
 func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if !a.Embedded || a.ExternalUsers {
 		return problem.New(problem.NotFound, "Guests are for the embedded default only.")
+	}
+	if err := a.mayGetCookie(r); err != nil {
+		return err
 	}
 	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()})
 	if err != nil {

@@ -101,7 +101,7 @@ func answer(w http.ResponseWriter, status int, v any) error {
 func refuse(w http.ResponseWriter, status int, member string, err error, text string) error {
 	if err != nil {
 		p := problem.Of(err)
-		if problem.Catalogue[p.Code].Status >= 500 || p.Code == problem.TooMany {
+		if problem.Catalogue[p.Code].Status >= 500 || p.Code == problem.TooMany || p.Code == problem.BadOrigin {
 			return err
 		}
 		if text == "" {

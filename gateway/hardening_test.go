@@ -1,0 +1,74 @@
+package gateway_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"crier/gateway"
+	"crier/internal/kafka"
+)
+
+// Attacks on the gateway's HTTP surface; each test is one, and named after it.
+
+// An attacker's form must not sign a visitor in as the attacker, by whichever
+// address and content type (login CSRF).
+func TestAttackLoginFromAnotherSite(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) {
+		c.Embedded = true
+		c.AllowedOrigins = []string{"https://app.example"}
+	})
+	w.signUp("mallory")
+	header := func(pairs ...string) credential {
+		return func(r *http.Request) {
+			for i := 0; i < len(pairs); i += 2 {
+				r.Header.Set(pairs[i], pairs[i+1])
+			}
+		}
+	}
+	sources := []struct {
+		name    string
+		who     credential
+		refused bool
+	}{
+		{"another site's form", header("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain"), true},
+		{"a site beside this one", header("Origin", "https://evil.example", "Sec-Fetch-Site", "same-site"), true},
+		{"a browser that sends the origin only", header("Origin", "https://evil.example", "Content-Type", "application/x-www-form-urlencoded"), true},
+		{"a browser that hides the origin", header("Origin", "null", "Content-Type", "text/plain"), true},
+		{"a browser that sends the site only", header("Sec-Fetch-Site", "cross-site"), true},
+		{"this page", header("Origin", w.url, "Sec-Fetch-Site", "same-origin"), false},
+		{"a page of this origin in an old browser", header("Origin", w.url), false},
+		{"an allowed origin", header("Origin", "https://app.example", "Sec-Fetch-Site", "cross-site"), false},
+		{"no browser", header(), false},
+	}
+	for _, path := range []string{"/login", "/api/login", "/api/users/token", "/api/v1/login", "/api/v1/guest"} {
+		for _, s := range sources {
+			status, h, text := w.ask("POST", path, `{"username":"mallory","password":"correct horse"}`, s.who)
+			switch cookie := h.Get("Set-Cookie"); {
+			case s.refused && (status != http.StatusForbidden || cookie != ""):
+				t.Errorf("POST %s by %s: %d %s, cookie %q; want 403 and none", path, s.name, status, text, cookie)
+			case !s.refused && (status/100 != 2 || cookie == ""):
+				t.Errorf("POST %s by %s: %d %s, cookie %q; want to be signed in", path, s.name, status, text, cookie)
+			}
+		}
+	}
+}
+
+// Whoever holds a session must not change the password with that of another
+// account, whose email address reads as this username.
+func TestAttackPasswordOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	access, _ := w.signUp("ann@example.org")
+	if status, _, text := w.ask("POST", "/api/v1/signup", `{"username":"mallory","email":"ann@example.org","password":"mallory's own"}`); status != 201 {
+		t.Fatalf("signing up: %d %s", status, text)
+	}
+	status, _, text := w.ask("POST", "/api/v1/password", `{"password":"mallory's own","new_password":"battery staple"}`, bearer(access))
+	if status != http.StatusUnauthorized || !strings.Contains(text, "invalid_login") {
+		t.Errorf("with another account's password: %d %s, want 401 invalid_login", status, text)
+	}
+	if status, _, text := w.ask("POST", "/api/v1/password", `{"password":"correct horse","new_password":"battery staple"}`, bearer(access)); status != http.StatusNoContent {
+		t.Errorf("with one's own password: %d %s, want 204", status, text)
+	}
+}
