@@ -67,9 +67,12 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	return c, nil
 }
 
+// Topics are those that the part reads or writes.
+var Topics = []string{kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Deliveries, kafka.Results, kafka.DeadLetters, kafka.Incoming}
+
 // Start joins the group and begins to read. Failed reports a later end.
 func (c *Consumer) Start(ctx context.Context) error {
-	if err := c.kafka.CheckTopics(ctx, kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Deliveries, kafka.Results, kafka.DeadLetters, kafka.Incoming); err != nil {
+	if err := c.kafka.CheckTopics(ctx, Topics...); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	if err := c.startJobs(ctx); err != nil {

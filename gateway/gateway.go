@@ -103,9 +103,12 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 // API is the handlers, for what the embedded default prepares before it starts.
 func (g *Gateway) API() *api.API { return g.api }
 
+// Topics are those that the part reads or writes.
+var Topics = []string{kafka.Ticks, kafka.Notifications, kafka.Rooms, kafka.Deliveries, kafka.Signals, kafka.Incoming}
+
 // Start resolves the ends of the topics, then listens.
 func (g *Gateway) Start(ctx context.Context) error {
-	if err := g.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Notifications, kafka.Rooms, kafka.Deliveries, kafka.Signals, kafka.Incoming); err != nil {
+	if err := g.kafka.CheckTopics(ctx, Topics...); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}
 	n, err := g.kafka.Partitions(ctx, kafka.Ticks)

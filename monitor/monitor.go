@@ -49,9 +49,12 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 		log: log.With("part", "monitor"), metrics: newMetrics(reg)}, nil
 }
 
+// Topics are those that the part reads or writes.
+var Topics = []string{kafka.Ticks, kafka.Triggers, kafka.DeadLetters}
+
 // Start begins to match, then to feed.
 func (m *Monitor) Start(ctx context.Context) error {
-	if err := m.kafka.CheckTopics(ctx, kafka.Ticks, kafka.Triggers, kafka.DeadLetters); err != nil {
+	if err := m.kafka.CheckTopics(ctx, Topics...); err != nil {
 		return fmt.Errorf("starting the monitor: %w", err)
 	}
 	life := context.WithoutCancel(ctx)

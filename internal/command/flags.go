@@ -200,6 +200,11 @@ func (f webhookFlags) allowed() []string {
 	return slices.DeleteFunc(slices.Clone(f.WebhookAllow), func(s string) bool { return s == "none" })
 }
 
+// startFlags say how patient a start is.
+type startFlags struct {
+	StartTimeout time.Duration `env:"CRIER_START_TIMEOUT" default:"60s" help:"How long a start waits for Postgres, its schema, Kafka and the topics; then it ends with exit code 1. Meanwhile /readyz names what is missing."`
+}
+
 // adminFlags are the operator's listener.
 type adminFlags struct {
 	AdminAddr string `env:"CRIER_ADMIN_ADDR" default:"127.0.0.1:8081" help:"Listener of /metrics, /healthz, /readyz and /debug/pprof."`

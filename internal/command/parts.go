@@ -6,6 +6,7 @@ import (
 
 	"crier/consumer"
 	"crier/gateway"
+	"crier/internal/kafka"
 	"crier/internal/token"
 	"crier/monitor"
 )
@@ -19,11 +20,12 @@ type gatewayCmd struct {
 	webhookFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
+	startFlags    `embed:""`
 }
 
 // Run is called by the parser.
 func (c *gatewayCmd) Run(e *env) error {
-	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags, gateway.Topics, func(h *host) error {
 		if c.APIKey == "" {
 			e.log.Warn("CRIER_API_KEY is not set: only keys from the database may send")
 		}
@@ -73,11 +75,12 @@ type monitorCmd struct {
 	monitorFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
+	startFlags    `embed:""`
 }
 
 // Run is called by the parser.
 func (c *monitorCmd) Run(e *env) error {
-	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags, monitor.Topics, func(h *host) error {
 		m, err := monitor.New(c.config(c.Symbols, e.FailFunc), h.db, h.kafka, e.log, h.reg)
 		if err != nil {
 			return err
@@ -94,11 +97,12 @@ type consumerCmd struct {
 	webhookFlags  `embed:""`
 	userFlags     `embed:""`
 	adminFlags    `embed:""`
+	startFlags    `embed:""`
 }
 
 // Run is called by the parser.
 func (c *consumerCmd) Run(e *env) error {
-	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, func(h *host) error {
+	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags, consumer.Topics, func(h *host) error {
 		external, err := c.external()
 		if err != nil {
 			return err
@@ -129,7 +133,7 @@ func (c *topicsCmd) Run(e *env) error {
 	}
 	defer k.Close()
 	if c.Check {
-		if err := k.CheckTopics(e.ctx, allTopics...); err != nil {
+		if err := k.CheckTopics(e.ctx, kafka.TopicNames...); err != nil {
 			return err
 		}
 		e.printf("all topics are there\n")

@@ -32,6 +32,7 @@ type runCmd struct {
 	webhookFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
+	startFlags    `embed:""`
 
 	listener net.Listener // the gateway's
 
@@ -105,7 +106,7 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := c.startEmbedded(h, &facts); err != nil {
 		return facts, keys, err
 	}
-	if err := h.open(c.kafkaFlags, c.databaseFlags, c.adminFlags); err != nil {
+	if err := h.open(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags); err != nil {
 		return facts, keys, err
 	}
 	if _, err := h.db.Migrate(e.ctx); err != nil {

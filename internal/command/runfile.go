@@ -9,11 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"crier/internal/kafka"
 	"crier/internal/telemetry"
 )
-
-var allTopics = kafka.TopicNames
 
 // runFacts stand as run.json in the data dir while an embedded run lives, for
 // scripts and for the other subcommands.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -31,18 +33,24 @@ type host struct {
 	admin *telemetry.Admin
 	stack lifecycle.Stack
 	parts []part
+
+	deadline time.Time // of the start
 }
 
-// open connects to Postgres and Kafka and opens the admin listener.
-func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags) error {
+// open opens the admin listener and waits until Postgres and Kafka answer.
+func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags, s startFlags) error {
 	h.reg = telemetry.NewRegistry()
 	h.admin = telemetry.NewAdmin(a.AdminAddr, h.reg, h.e.log)
 	if err := h.admin.Start(h.e.ctx); err != nil {
 		return err
 	}
 	h.stack.Push("admin listener", h.admin.Stop)
-	var err error
-	if h.db, err = d.open(h.e.ctx); err != nil {
+	h.deadline = time.Now().Add(s.StartTimeout)
+	err := h.await(func(ctx context.Context) (err error) {
+		h.db, err = d.open(ctx)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	h.stack.Push("pool", func(context.Context) error { h.db.Close(); return nil })
@@ -52,12 +60,52 @@ func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags) error {
 	h.stack.Push("Kafka client", func(context.Context) error { h.kafka.Close(); return nil })
 	h.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crier_kafka_truncations_total",
 		Help: "Times a partition was found to have lost acknowledged records that were already read."}, func() float64 { return float64(h.kafka.Truncations()) }))
-	if err := h.kafka.Ping(h.e.ctx); err != nil {
+	if err := h.await(h.kafka.Ping); err != nil {
 		return err
 	}
 	h.admin.Check("postgres", h.db.Ping)
 	h.admin.Check("kafka", h.kafka.Ping)
 	return nil
+}
+
+// A start asks again for what is missing, and logs it, this often.
+const (
+	startRetry = time.Second
+	startLog   = 10 * time.Second
+	startTry   = 10 * time.Second // bounds one try
+)
+
+// await tries until something works that a part needs, or the start has taken too
+// long: then the error is that of the last try. Meanwhile /readyz names it.
+func (h *host) await(try func(context.Context) error) error {
+	var missing atomic.Pointer[error]
+	h.admin.Check("start", func(context.Context) error {
+		if err := missing.Load(); err != nil {
+			return *err
+		}
+		return nil
+	})
+	var logged time.Time
+	for {
+		ctx, cancel := context.WithTimeoutCause(h.e.ctx, startTry, fmt.Errorf("no answer within %v", startTry))
+		err := try(ctx)
+		cancel()
+		if err == nil || postgres.Misconfigured(err) {
+			missing.Store(nil)
+			return err
+		}
+		if h.e.ctx.Err() != nil || time.Until(h.deadline) < startRetry {
+			return err
+		}
+		missing.Store(&err)
+		if time.Since(logged) >= startLog {
+			logged = time.Now()
+			h.e.log.Warn("waiting to start", "for", time.Until(h.deadline).Round(time.Second), "missing", err)
+		}
+		if lifecycle.Sleep(h.e.ctx, startRetry) != nil {
+			return err
+		}
+	}
 }
 
 // start starts a part; it is stopped before all that was started before it.
@@ -113,14 +161,21 @@ func (h *host) stop(err error) error {
 	return errors.Join(err, stopErr)
 }
 
-// serve runs parts alone until the program is told to stop.
-func (e *env) serve(k kafkaFlags, d databaseFlags, a adminFlags, parts func(h *host) error) (err error) {
+// serve runs a part alone, which needs these topics, until the program is told to
+// stop.
+func (e *env) serve(k kafkaFlags, d databaseFlags, a adminFlags, s startFlags, topics []string, parts func(h *host) error) (err error) {
 	h := &host{e: e}
 	defer func() { err = h.stop(err) }()
-	if err := h.open(k, d, a); err != nil {
+	if err := h.open(k, d, a, s); err != nil {
 		return err
 	}
-	if err := h.db.CheckSchema(e.ctx); err != nil {
+	if err := h.await(h.db.CheckSchema); err != nil {
+		return err
+	}
+	if err := h.db.CheckRights(e.ctx); err != nil {
+		return err
+	}
+	if err := h.await(func(ctx context.Context) error { return h.kafka.CheckTopics(ctx, topics...) }); err != nil {
 		return err
 	}
 	if err := parts(h); err != nil {

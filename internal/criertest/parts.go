@@ -69,6 +69,14 @@ func (p *Parts) program(args []string, env ...string) *Program {
 // Start starts one part and waits until it is ready.
 func (p *Parts) Start(part string, env ...string) *Program {
 	p.tb.Helper()
+	program := p.Launch(part, env...)
+	program.Await()
+	return program
+}
+
+// Launch starts one part and does not wait.
+func (p *Parts) Launch(part string, env ...string) *Program {
+	p.tb.Helper()
 	admin := FreeAddr(p.tb)
 	program := p.program([]string{part}, append([]string{"CRIER_ADMIN_ADDR=" + admin}, env...)...)
 	program.admin = "http://" + admin
@@ -77,7 +85,7 @@ func (p *Parts) Start(part string, env ...string) *Program {
 			program.http = "http://" + address
 		}
 	}
-	program.Start()
+	program.Launch()
 	return program
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"crier/internal/lifecycle"
 )
 
 type (
@@ -161,7 +163,7 @@ func (t *Tail) present(ctx context.Context, topic string) (map[int32]kgo.Offset,
 	if err != nil {
 		return nil, err
 	}
-	_, ends, err := t.c.Bounds(ctx, topic)
+	ends, err := t.ends(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +174,20 @@ func (t *Tail) present(ctx context.Context, topic string) (map[int32]kgo.Offset,
 		t.known[topic][p] = true
 	}
 	return at, nil
+}
+
+// ends waits a while for a topic that one broker knows and another, which is just
+// coming up, does not know yet.
+func (t *Tail) ends(ctx context.Context, topic string) (map[int32]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, topicWait)
+	defer cancel()
+	var wait lifecycle.Backoff
+	for {
+		_, ends, err := t.c.Bounds(ctx, topic)
+		if err == nil || !isGone(err) && !retriable(err) || wait.Wait(ctx) != nil {
+			return ends, err
+		}
+	}
 }
 
 // look notices a topic that was made anew, whose name the client still asks for

@@ -159,7 +159,9 @@ func (c *Client) correctTopic(ctx context.Context, adm *kadm.Client, full string
 	return "changed " + strings.Join(said, ", "), nil
 }
 
-// topicsAppear is how long CheckTopics waits for topics that are not there.
+// topicsAppear is how long CheckTopics waits for topics that are not there: a
+// broker of a busy cluster, or one that is just coming up, does not know them at
+// once.
 const topicsAppear = 3 * time.Second
 
 // CheckTopics is an error that names the topics that are missing, and the

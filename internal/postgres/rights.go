@@ -1,0 +1,49 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// CheckRights is an error that names what the role may not do with the tables of
+// this schema. A role that may only read would otherwise start, be ready, and do
+// nothing.
+func (db *DB) CheckRights(ctx context.Context) error {
+	rows, err := db.Query(ctx, `
+		select c.relname, string_agg(p.name, ', ' order by p.name)
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as p(name)
+		where n.nspname = current_schema() and c.relkind in ('r', 'p') and not has_table_privilege(c.oid, p.name)
+			-- only crier migrate writes the migrations' own tables
+			and (p.name = 'SELECT' or c.relname not in ('goose_db_version', 'river_migration'))
+		group by c.relname
+		union all
+		-- identity columns need no right on their sequences
+		select c.relname, 'USAGE'
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = current_schema() and case when c.relkind = 'S' then not has_sequence_privilege(c.oid, 'USAGE') else false end
+			and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'i')
+			and c.relname <> 'goose_db_version_id_seq'
+		order by 1`)
+	if err != nil {
+		return fmt.Errorf("reading the rights of the database role: %w", err)
+	}
+	var missing []string
+	var name, rights string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &rights}, func() error {
+		missing = append(missing, rights+" on "+name)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("reading the rights of the database role: %w", err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("the role of CRIER_DATABASE_URL lacks rights: %s", strings.Join(missing, "; "))
+	}
+	return nil
+}
+
+// Misconfigured says that trying again does not help: the password is wrong, or the
+// role may not log in (SQLSTATE class 28).
+func Misconfigured(err error) bool { return strings.HasPrefix(sqlState(err), "28") }
