@@ -144,8 +144,8 @@ func (c *Consumer) queueResets(ctx context.Context) error {
 			}
 			return c.jobs.Resets(ctx, tx, ids)
 		})
-		if err != nil && ctx.Err() == nil {
-			c.log.Error("queueing links to new passwords", "error", err)
+		if ctx.Err() == nil {
+			c.resetsHealth.Report(err)
 		}
 	}
 	return nil

@@ -48,6 +48,9 @@ type Consumer struct {
 	sender     *mail.Sender
 	jobs       *delivery.Queue // nil without a mail server
 	goroutines *lifecycle.Group
+
+	health                                               []*lifecycle.Health // of all loops
+	dueHealth, expiryHealth, orphansHealth, resetsHealth *lifecycle.Health
 }
 
 // New checks the configuration; it does no I/O.
@@ -88,8 +91,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 	}
 	c.pusher.Start(ctx)
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
-	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.settle) })
-	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn) })
+	records, items := c.newPipelineHealth("notifications"), c.newPipelineHealth("incoming items")
+	c.dueHealth, c.expiryHealth, c.orphansHealth, c.resetsHealth = c.watched("delivering scheduled sends"), c.watched("expiring notifications"), c.watched("removing room members of dead gateways"), c.watched("queueing password reset mails")
+	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.settle, records) })
+	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn, items) })
 	c.goroutines.Go("watching deliveries", c.watchPusher)
 	c.goroutines.Go("consumer pruner", c.prune)
 	c.goroutines.Go("scheduled sends", c.deliverDue)
@@ -135,6 +140,23 @@ func (c *Consumer) Failed() <-chan struct{} { return c.goroutines.Context().Done
 // Err is why the part has ended by itself.
 func (c *Consumer) Err() error { return c.goroutines.Err() }
 
+// Ready says which of the part's loops fails, and why.
+func (c *Consumer) Ready(ctx context.Context) error {
+	errs := []error{c.pusher.Ready(ctx)}
+	for _, h := range c.health {
+		errs = append(errs, h.Ready(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// watched makes the health of one of the part's loops. It is called before the loop
+// is started.
+func (c *Consumer) watched(what string) *lifecycle.Health {
+	h := lifecycle.NewHealth(c.log, what)
+	c.health = append(c.health, h)
+	return h
+}
+
 // Stop stops polling, lets the batches in flight be stored, produced and
 // committed, and leaves the groups. It returns when all that is done, or ctx.
 func (c *Consumer) Stop(ctx context.Context) error {
@@ -142,8 +164,11 @@ func (c *Consumer) Stop(ctx context.Context) error {
 		return nil
 	}
 	err := c.goroutines.Stop(ctx)
-	c.group.Close()
-	c.incoming.Close()
+	leaving := lifecycle.NewGroup(context.WithoutCancel(ctx))
+	for _, g := range []*kafka.Group{c.group, c.incoming} {
+		leaving.Go("leaving a group", func(context.Context) error { g.Close(); return nil })
+	}
+	err = errors.Join(err, leaving.Wait(ctx))
 	err = errors.Join(err, c.pusher.Stop(ctx))
 	if c.jobs != nil {
 		err = errors.Join(err, c.jobs.Stop(ctx))
@@ -152,28 +177,10 @@ func (c *Consumer) Stop(ctx context.Context) error {
 	return err
 }
 
-// drainTime is how long a batch in flight may take after Stop: within the 10 s
-// that the whole program promises.
-const drainTime = 7 * time.Second
-
-// untilDrained outlives ctx by drainTime, so that a batch that was begun can
-// be finished after Stop.
-func untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(drainTime)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(errors.New("draining took longer than " + drainTime.String()))
-		case <-work.Done():
-		}
-	})
-	return work, func() {
-		stop()
-		cancel(lifecycle.ErrStopped)
-	}
-}
+// drainTime is how long a batch in flight may take after Stop. With the time that
+// leaving the groups takes while Kafka is away it is within the 10 s that the whole
+// program has.
+const drainTime = 5 * time.Second
 
 // What happens in rooms besides messages is kept only for gateways that have
 // missed it; and is pruned so many at once.
@@ -188,7 +195,7 @@ const pruneEvery = 10 * time.Minute
 func (c *Consumer) prune(ctx context.Context) error {
 	for {
 		if err := c.pruneOnce(ctx); err != nil && ctx.Err() == nil {
-			c.log.Error("pruning", "error", err)
+			c.log.Error("pruning failed, retrying", "in", pruneEvery, "error", err)
 		}
 		if lifecycle.Sleep(ctx, pruneEvery) != nil {
 			return nil

@@ -31,17 +31,25 @@ type line struct {
 	group   *kafka.Group
 	store   storeFunc
 	work    context.Context // ends drainTime after the part's
+	health  pipelineHealth
 	tellers *lifecycle.Group
 	told    chan bool // of the batch that is being told of: whether that was done; nil: there is none
 	held    time.Time // since when rebalances wait
 }
 
+// pipelineHealth is how the steps of one group's pipeline fare.
+type pipelineHealth struct{ read, store, publish *lifecycle.Health }
+
+func (c *Consumer) newPipelineHealth(of string) pipelineHealth {
+	return pipelineHealth{c.watched("reading " + of), c.watched("storing " + of), c.watched("publishing what follows from " + of)}
+}
+
 // run reads one group's records and takes them through a line. The two groups
 // have one each, so that a flood of one does not delay the other.
-func (c *Consumer) run(ctx context.Context, group *kafka.Group, store storeFunc) error {
-	work, cancel := untilDrained(ctx)
+func (c *Consumer) run(ctx context.Context, group *kafka.Group, store storeFunc, health pipelineHealth) error {
+	work, cancel := lifecycle.Draining(ctx, drainTime)
 	defer cancel()
-	l := &line{c: c, group: group, store: store, work: work, tellers: lifecycle.NewGroup(work)}
+	l := &line{c: c, group: group, store: store, work: work, health: health, tellers: lifecycle.NewGroup(work)}
 	defer group.Release()
 	var wait lifecycle.Backoff
 	for ctx.Err() == nil {
@@ -50,7 +58,7 @@ func (c *Consumer) run(ctx context.Context, group *kafka.Group, store storeFunc)
 			break // what was polled is read again, by whoever has it then
 		}
 		if err != nil {
-			c.log.Error("reading from Kafka", "error", err)
+			health.read.Report(err)
 			if !l.await() {
 				break
 			}
@@ -61,6 +69,7 @@ func (c *Consumer) run(ctx context.Context, group *kafka.Group, store storeFunc)
 			continue
 		}
 		wait.Reset()
+		health.read.Report(nil)
 		if !l.take(ctx, batch.Records) {
 			break
 		}
@@ -94,7 +103,7 @@ func (l *line) take(ctx context.Context, recs []kafka.Record) bool {
 	for len(recs) > 0 {
 		n := bearable(recs)
 		var tell func(context.Context) error
-		err := l.until(l.work, "storing a batch", n, func(ctx context.Context) (err error) {
+		err := l.until(l.work, l.health.store, n, func(ctx context.Context) (err error) {
 			tell, err = l.store(ctx, recs[:n])
 			return err
 		})
@@ -116,7 +125,7 @@ func (l *line) hand(recs []kafka.Record, tell func(context.Context) error) bool 
 	l.tellers.Go("telling of a batch", func(ctx context.Context) error {
 		defer close(told) // should it panic
 		start := time.Now()
-		if l.until(ctx, "telling of a batch", len(recs), tell) != nil {
+		if l.until(ctx, l.health.publish, len(recs), tell) != nil {
 			return nil
 		}
 		l.c.metrics.tell.Observe(time.Since(start).Seconds())
@@ -146,18 +155,19 @@ func (l *line) await() bool {
 }
 
 // until does a step again and again until it succeeds, or ctx ends.
-func (l *line) until(ctx context.Context, what string, records int, step func(context.Context) error) error {
+func (l *line) until(ctx context.Context, health *lifecycle.Health, records int, step func(context.Context) error) error {
 	var wait lifecycle.Backoff
 	for {
 		err := step(ctx)
 		if err == nil {
+			health.Report(nil)
 			return nil
 		}
 		if ctx.Err() != nil {
 			return err
 		}
 		l.c.metrics.retries.Inc()
-		l.c.log.Error(what+" is tried again", "records", records, "error", err)
+		health.Report(err, "records", records)
 		if err := wait.Wait(ctx); err != nil {
 			return err
 		}

@@ -293,8 +293,8 @@ func (c *Consumer) partOrphans(ctx context.Context) error {
 			}
 			err = c.kafka.Produce(ctx, recs...)
 		}
-		if err != nil && ctx.Err() == nil {
-			c.log.Error("parting whom dead gateways have left behind", "error", err)
+		if ctx.Err() == nil {
+			c.orphansHealth.Report(err)
 		}
 	}
 	return nil

@@ -106,10 +106,14 @@ func (c *Consumer) deliverDue(ctx context.Context) error {
 		for {
 			n, err := c.deliverDueOnce(ctx)
 			if err != nil && ctx.Err() == nil {
-				c.log.Error("delivering scheduled sends", "error", err)
+				c.dueHealth.Report(err)
 				if wait.Wait(ctx) != nil {
 					return nil
 				}
+			}
+			if err == nil {
+				c.dueHealth.Report(nil)
+				wait.Reset()
 			}
 			if err != nil || n == 0 {
 				break
@@ -126,7 +130,7 @@ func (c *Consumer) deliverDueOnce(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	work, cancel := untilDrained(ctx)
+	work, cancel := lifecycle.Draining(ctx, drainTime)
 	defer cancel()
 	var errs []error
 	for i := range sends {
@@ -225,8 +229,8 @@ func (c *Consumer) expire(ctx context.Context) error {
 		for {
 			changed, err := c.inbox.Expire(ctx, time.Now(), expireBatch)
 			c.tellCounts(ctx, changed)
-			if err != nil && ctx.Err() == nil {
-				c.log.Error("expiring notifications", "error", err)
+			if ctx.Err() == nil {
+				c.expiryHealth.Report(err)
 			}
 			if err != nil || len(changed) < expireBatch {
 				break

@@ -69,6 +69,9 @@ type Gateway struct {
 	server         *http.Server
 	tails          []*kafka.Tail
 	goroutines     *lifecycle.Group
+
+	health              []*lifecycle.Health // of all loops
+	rereading, checking *lifecycle.Health
 }
 
 // New checks the configuration; it does no I/O.
@@ -118,6 +121,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.tickPartitions.Store(n)
 	g.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
 	g.pool.Start(ctx)
+	g.rereading, g.checking = g.watched("reading connected users' inboxes"), g.watched("checking connected users against Postgres")
 	// Ticks have a tail of their own: a flood of them must not delay deliveries.
 	for _, t := range []struct {
 		topics []string
@@ -128,7 +132,8 @@ func (g *Gateway) Start(ctx context.Context) error {
 			return fmt.Errorf("starting the gateway: %w", err)
 		}
 		g.tails = append(g.tails, tail)
-		g.goroutines.Go("tail of "+t.topics[0], func(ctx context.Context) error { return g.follow(ctx, tail, t.each) })
+		health := g.watched("reading " + t.topics[0])
+		g.goroutines.Go("tail of "+t.topics[0], func(ctx context.Context) error { return g.follow(ctx, tail, health, t.each) })
 	}
 	if err := g.loadPrices(ctx); err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
@@ -217,6 +222,23 @@ func (g *Gateway) Failed() <-chan struct{} { return g.goroutines.Context().Done(
 
 // Err is why the part has ended by itself.
 func (g *Gateway) Err() error { return g.goroutines.Err() }
+
+// Ready says which of the part's loops fails, and why.
+func (g *Gateway) Ready(ctx context.Context) error {
+	var errs []error
+	for _, h := range g.health {
+		errs = append(errs, h.Ready(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// watched makes the health of one of the part's loops. It is called before the loop
+// is started.
+func (g *Gateway) watched(what string) *lifecycle.Health {
+	h := lifecycle.NewHealth(g.log, what)
+	g.health = append(g.health, h)
+	return h
+}
 
 // byeSpread is over how long readers are told to come back when this gateway
 // goes away.

@@ -17,7 +17,7 @@ import (
 )
 
 // follow reads one tail until the gateway stops.
-func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, each func(*kafka.Record)) error {
+func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, health *lifecycle.Health, each func(*kafka.Record)) error {
 	var wait lifecycle.Backoff
 	writes := g.pool.Batch()
 	batch := func(recs iter.Seq[*kafka.Record]) {
@@ -39,8 +39,8 @@ func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, each func(*kafka.Re
 				return nil
 			}
 		}
+		health.Report(err)
 		if err != nil {
-			g.log.Error("tailing Kafka", "error", err)
 			if wait.Wait(ctx) != nil {
 				return nil
 			}
@@ -56,9 +56,10 @@ func (g *Gateway) untilDone(ctx context.Context, fn func(context.Context) error)
 	for {
 		err := fn(ctx)
 		if err == nil {
+			g.rereading.Report(nil)
 			return nil
 		}
-		g.log.Error("reading connected users' inboxes", "error", err)
+		g.rereading.Report(err)
 		if err := wait.Wait(ctx); err != nil {
 			return err
 		}
@@ -140,8 +141,8 @@ const checkEvery = 25 * time.Second
 
 func (g *Gateway) check(ctx context.Context) error {
 	for lifecycle.Sleep(ctx, checkEvery) == nil {
-		if err := g.hub.Check(ctx); err != nil && ctx.Err() == nil {
-			g.log.Error("checking connected users against Postgres", "error", err)
+		if err := g.hub.Check(ctx); ctx.Err() == nil {
+			g.checking.Report(err)
 		}
 		if n, err := g.kafka.Partitions(ctx, kafka.Ticks); err == nil {
 			g.tickPartitions.Store(n)

@@ -260,6 +260,10 @@ func (m *matcher) revoke(ctx context.Context, lost kafka.Assignment) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.outbox) == 0 && len(m.found) == 0 {
+		// The library's context lives as long as its client; a partition that goes
+		// uncommitted is matched again from its last commit.
+		ctx, cancel := context.WithTimeout(ctx, stopWithin)
+		defer cancel()
 		if err := m.commit(ctx); err != nil {
 			m.log.Warn("committing revoked partitions", "error", err)
 		}

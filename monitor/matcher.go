@@ -34,6 +34,7 @@ type matcher struct {
 	candles *candle.Store
 	owner   string // in the claims on partitions: this process
 	log     *slog.Logger
+	health  *lifecycle.Health
 	metrics *metrics
 	fail    func(string)
 
@@ -95,10 +96,16 @@ func (m *matcher) alertsChanged() {
 }
 
 func (m *matcher) run(ctx context.Context) error {
+	work, cancel := lifecycle.Draining(ctx, stopWithin)
+	defer cancel()
 	var wait lifecycle.Backoff
 	for ctx.Err() == nil {
-		if err := m.step(ctx); err != nil && ctx.Err() == nil {
-			m.log.Error("matching is interrupted", "error", err)
+		err := m.step(ctx, work)
+		if ctx.Err() != nil {
+			break
+		}
+		m.health.Report(err)
+		if err != nil {
 			_ = wait.Wait(ctx)
 			continue
 		}
@@ -107,8 +114,13 @@ func (m *matcher) run(ctx context.Context) error {
 	return nil
 }
 
-// step polls, matches, proposes and, when it is time, commits.
-func (m *matcher) step(ctx context.Context) error {
+// stopWithin is how long a step that was begun may take after a stop: the matcher
+// then commits where it stands and leaves its group, all within 10 s.
+const stopWithin = 3 * time.Second
+
+// step polls, matches, proposes and, when it is time, commits. What it has polled is
+// proposed within work, which outlives ctx by a little.
+func (m *matcher) step(ctx, work context.Context) error {
 	poll, cancel := context.WithTimeout(ctx, commitEvery)
 	m.mu.Lock()
 	if m.changed {
@@ -129,9 +141,9 @@ func (m *matcher) step(ctx context.Context) error {
 	defer m.mu.Unlock()
 	dead := m.apply(batch.Records)
 	if err := m.refresh(ctx); err != nil {
-		return errors.Join(err, m.propose(ctx, dead))
+		return errors.Join(err, m.propose(work, dead))
 	}
-	if err := m.propose(ctx, dead); err != nil {
+	if err := m.propose(work, dead); err != nil {
 		return err
 	}
 	due := time.Since(m.committedAt) >= commitEvery
@@ -139,7 +151,7 @@ func (m *matcher) step(ctx context.Context) error {
 		due = due || p.Next()-p.committed >= commitWithin
 	}
 	if due {
-		return m.commit(ctx)
+		return m.commit(work)
 	}
 	return nil
 }
@@ -181,7 +193,7 @@ func (m *matcher) apply(recs []kafka.Record) []kafka.Record {
 // propose produces what apply and refresh have found, and puts the alerts that
 // had to wait for it. The outbox is kept until it is acknowledged.
 func (m *matcher) propose(ctx context.Context, dead []kafka.Record) error {
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	work, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	m.outbox = append(m.outbox, dead...)
 	for {
@@ -252,7 +264,7 @@ func (m *matcher) resolve(ctx context.Context, n int32, p *assigned) error {
 
 // commit saves each partition with its progress, then commits the offsets.
 func (m *matcher) commit(ctx context.Context) error {
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	work, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	next := make(map[int32]int64)
 	alerts, symbols := 0, 0
@@ -385,6 +397,8 @@ func (m *matcher) put(a *alert.Alert) {
 
 // close commits where the matcher stands and leaves the group.
 func (m *matcher) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
 	m.mu.Lock()
 	if len(m.outbox) == 0 && len(m.found) == 0 {
 		if err := m.commit(ctx); err != nil {

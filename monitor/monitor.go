@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -34,9 +35,10 @@ type Monitor struct {
 	metrics *metrics
 
 	matcher    *matcher
-	mover      *kafka.Mover
-	feeds      *lifecycle.Group // stopped first
-	ticked     sync.Map         // source -> time.Time: when its last tick was written; as many as there are feeds
+	mover      *kafka.Mover      // nil where no tick can be misplaced
+	moving     *lifecycle.Health // of the mover
+	feeds      *lifecycle.Group  // stopped first
+	ticked     sync.Map          // source -> time.Time: when its last tick was written; as many as there are feeds
 	goroutines *lifecycle.Group
 }
 
@@ -73,7 +75,7 @@ func (m *Monitor) Start(ctx context.Context) error {
 }
 
 func (m *Monitor) startMatcher() error {
-	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, metrics: m.metrics, fail: m.cfg.FailFunc,
+	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, health: lifecycle.NewHealth(m.log, "matching ticks"), metrics: m.metrics, fail: m.cfg.FailFunc,
 		partitions: make(map[int32]*assigned), wake: func() {}}
 	m.matcher.loading.Store(-1)
 	var err error
@@ -127,11 +129,16 @@ func (m *Monitor) startMover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the mover: %w", err)
 	}
+	m.moving = lifecycle.NewHealth(m.log, "moving misplaced ticks")
 	m.goroutines.Go("mover", func(ctx context.Context) error {
 		var wait lifecycle.Backoff
 		for ctx.Err() == nil {
-			if err := m.mover.Step(ctx); err != nil && ctx.Err() == nil {
-				m.log.Error("moving misplaced ticks", "error", err)
+			err := m.mover.Step(ctx)
+			if ctx.Err() != nil {
+				break
+			}
+			m.moving.Report(err)
+			if err != nil {
 				_ = wait.Wait(ctx)
 				continue
 			}
@@ -219,15 +226,20 @@ func (m *Monitor) Failed() <-chan struct{} { return m.goroutines.Context().Done(
 // Err is why the part has ended by itself.
 func (m *Monitor) Err() error { return m.goroutines.Err() }
 
-// Ready says why the part is not: while the index is filled no tick is matched.
-func (m *Monitor) Ready(context.Context) error {
+// Ready says why the part is not: while the index is filled no tick is matched, and
+// one of its loops may fail.
+func (m *Monitor) Ready(ctx context.Context) error {
 	if m.matcher == nil {
 		return nil
 	}
 	if n := m.matcher.loading.Load(); n >= 0 {
 		return fmt.Errorf("alerts are being loaded, %d so far", n)
 	}
-	return nil
+	err := m.matcher.health.Ready(ctx)
+	if m.moving != nil {
+		err = errors.Join(err, m.moving.Ready(ctx))
+	}
+	return err
 }
 
 // Stop ends the feeds, waits until their ticks are acknowledged, then ends the
@@ -236,14 +248,16 @@ func (m *Monitor) Stop(ctx context.Context) error {
 	if m.goroutines == nil {
 		return nil
 	}
-	feedsErr := m.feeds.Stop(ctx)
-	err := m.goroutines.Stop(ctx)
-	m.matcher.close(ctx)
+	// Each is bounded by itself, so that what is behind it has its time. A feed's last
+	// ticks may never be acknowledged.
+	feeding, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	feedsErr := m.feeds.Stop(feeding)
+	err := errors.Join(feedsErr, m.goroutines.Stop(ctx))
+	leaving := lifecycle.NewGroup(context.WithoutCancel(ctx))
+	leaving.Go("leaving the matchers", func(ctx context.Context) error { m.matcher.close(ctx); return nil })
 	if m.mover != nil {
-		m.mover.Close()
+		leaving.Go("leaving the movers", func(context.Context) error { m.mover.Close(); return nil })
 	}
-	if err == nil {
-		err = feedsErr
-	}
-	return err
+	return errors.Join(err, leaving.Wait(ctx))
 }

@@ -30,11 +30,14 @@ type Store interface {
 // one that tells owners, one for each destination (Config.Destinations at most)
 // and one for each attempt (Config.PerDestination for each). Stop waits for all.
 type Dispatcher struct {
-	cfg     Config
-	store   Store
-	sender  *Sender
-	tell    func(ctx context.Context, d destination.Destination) error
-	log     *slog.Logger
+	cfg    Config
+	store  Store
+	sender *Sender
+	tell   func(ctx context.Context, d destination.Destination) error
+	log    *slog.Logger
+	// claiming, renewing, settling and telling are how the loops fare.
+	claiming, renewing, settling, telling *lifecycle.Health
+
 	metrics *metrics
 	me      string
 	poke    chan struct{} // one place: that there is new work is said once
@@ -62,8 +65,11 @@ const resultsWaiting = 4096
 // that it was disabled; it may be called again for the same one.
 func New(cfg Config, store Store, g *destination.Guard, tell func(context.Context, destination.Destination) error, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
 	cfg.normalise()
-	return &Dispatcher{cfg: cfg, store: store, sender: NewSender(g, cfg.Timeout, cfg.PerDestination, cfg.Resolver), tell: tell, log: log, metrics: newMetrics(reg),
-		me: rand.Text(), poke: make(chan struct{}, 1), results: make(chan settled, resultsWaiting), active: make(map[int64]*worker)}
+	return &Dispatcher{cfg: cfg, store: store, sender: NewSender(g, cfg.Timeout, cfg.PerDestination, cfg.Resolver), tell: tell, log: log,
+		claiming: lifecycle.NewHealth(log, "claiming destinations"), renewing: lifecycle.NewHealth(log, "renewing destinations' leases"),
+		settling: lifecycle.NewHealth(log, "recording delivery attempts"), telling: lifecycle.NewHealth(log, "notifying owners of disabled destinations"),
+		metrics: newMetrics(reg),
+		me:      rand.Text(), poke: make(chan struct{}, 1), results: make(chan settled, resultsWaiting), active: make(map[int64]*worker)}
 }
 
 // Start begins to work.
@@ -99,6 +105,11 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 // Failed is closed when a goroutine has ended by itself, by a panic.
 func (d *Dispatcher) Failed() <-chan struct{} { return d.workers.Context().Done() }
 
+// Ready says which of the loops fails, and why.
+func (d *Dispatcher) Ready(ctx context.Context) error {
+	return errors.Join(d.claiming.Ready(ctx), d.renewing.Ready(ctx), d.settling.Ready(ctx), d.telling.Ready(ctx))
+}
+
 // Err is why a goroutine has ended by itself.
 func (d *Dispatcher) Err() error { return d.workers.Err() }
 
@@ -109,12 +120,13 @@ func (d *Dispatcher) claim(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		if err := d.claimOnce(ctx); err != nil && ctx.Err() == nil {
-			d.log.Error("claiming destinations", "error", err)
+			d.claiming.Report(err)
 			if wait.Wait(ctx) != nil {
 				return nil
 			}
 			continue
 		}
+		d.claiming.Report(nil)
 		wait.Reset()
 		select {
 		case <-ctx.Done():
@@ -209,8 +221,8 @@ func (d *Dispatcher) renewOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Lease/4)
 	defer cancel()
 	kept, err := d.store.Renew(ctx, d.me, d.cfg.Lease, ids)
+	d.renewing.Report(err)
 	if err != nil {
-		d.log.Warn("leases were not renewed", "error", err)
 		for _, w := range workers {
 			if time.Since(w.renewedAt()) > d.cfg.Lease*2/3 {
 				w.lose(errLeaseLost)
@@ -276,12 +288,13 @@ func (d *Dispatcher) settleBatch(batch []settled) {
 		disabled, err := d.store.Settle(ctx, results, d.cfg.FailingLimit)
 		cancel()
 		if err == nil {
+			d.settling.Report(nil)
 			for reason, n := range disabled {
 				d.metrics.disabled.WithLabelValues(reason).Add(float64(n))
 			}
 			break
 		}
-		d.log.Error("noting how deliveries went; trying again", "attempts", len(results), "error", err)
+		d.settling.Report(err, "attempts", len(results))
 		if !d.anyHeld(batch) || wait.Wait(d.settlers.Context()) != nil {
 			break
 		}
@@ -306,8 +319,8 @@ const tellEvery = 2 * time.Second
 
 func (d *Dispatcher) tellOwners(ctx context.Context) error {
 	for {
-		if err := d.tellOnce(ctx); err != nil && ctx.Err() == nil {
-			d.log.Error("telling owners of disabled destinations", "error", err)
+		if err := d.tellOnce(ctx); ctx.Err() == nil {
+			d.telling.Report(err)
 		}
 		if lifecycle.Sleep(ctx, tellEvery) != nil {
 			return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -53,7 +54,7 @@ func (c Config) options() ([]kgo.Opt, error) {
 		kgo.RetryTimeout(30 * time.Second),
 	}
 	if c.Log != nil {
-		opts = append(opts, kgo.WithLogger(logger{c.Log}))
+		opts = append(opts, kgo.WithLogger(newLogger(c.Log)))
 	}
 	if c.TLS {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -93,12 +94,46 @@ func (c Config) mechanism() (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("CRIER_KAFKA_SASL %q: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL)
 }
 
-// logger passes what the library finds worth a warning.
-type logger struct{ log *slog.Logger }
+// logger passes what the library finds worth a warning: each message when it first
+// comes, and then once a minute at most, with how many were left out. In an outage
+// the library says the same of each broker at each try.
+type logger struct {
+	log *slog.Logger
 
-func (l logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+	mu   sync.Mutex // guards the rest
+	seen map[string]*repeated
+}
 
-func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+// repeated is one message of the library's; there are some dozens of them.
+type repeated struct {
+	logged  time.Time
+	skipped int
+}
+
+// repeatEvery is how often a message that repeats is logged.
+const repeatEvery = time.Minute
+
+func newLogger(log *slog.Logger) *logger { return &logger{log: log, seen: make(map[string]*repeated)} }
+
+func (l *logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+func (l *logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	l.mu.Lock()
+	r := l.seen[msg]
+	if r == nil {
+		r = &repeated{}
+		l.seen[msg] = r
+	}
+	if !r.logged.IsZero() && time.Since(r.logged) < repeatEvery {
+		r.skipped++
+		l.mu.Unlock()
+		return
+	}
+	if r.skipped > 0 {
+		kv = append(kv, "repeated", r.skipped)
+	}
+	r.logged, r.skipped = time.Now(), 0
+	l.mu.Unlock()
 	at := slog.LevelWarn
 	if level == kgo.LogLevelError {
 		at = slog.LevelError

@@ -27,7 +27,7 @@ func withFingerprints(ctx context.Context, last map[string]map[int32]*Record) co
 			t := &req.Topics[i]
 			for j := range t.Partitions {
 				p := &t.Partitions[j]
-				if r := last[t.Topic][p.Partition]; r != nil {
+				if r := last[t.Topic][p.Partition]; r != nil && !r.Marker {
 					meta := r.TopicID + " " + strconv.FormatInt(r.Fingerprint(), 16)
 					p.Metadata = &meta
 				}
@@ -121,9 +121,10 @@ func (c *Client) verify(ctx context.Context, group string, offsets map[string]ma
 	return nil
 }
 
-// stands says whether the record at an offset is the one with a fingerprint.
+// stands says whether the record at an offset is the one with a fingerprint; a
+// transaction's marker, or nothing, says nothing against it.
 func (c *Client) stands(ctx context.Context, topic string, partition int32, offset int64, print string) (bool, error) {
-	same := false
+	same := true
 	err := c.Reread(ctx, topic, partition, offset, offset+1, func(r Record) bool {
 		same = r.Offset == offset && strconv.FormatInt(r.Fingerprint(), 16) == print
 		return false

@@ -8,7 +8,8 @@ import (
 
 // Backoff computes waits between tries: doubling from Min to Max, each drawn
 // evenly between half and the whole, so that many who failed together do not
-// come back together. The zero value waits 100 ms to 10 s.
+// come back together. The zero value waits 100 ms to 2 s: what waits for a peer
+// works again within that of its return.
 type Backoff struct {
 	Min, Max time.Duration
 	tries    int
@@ -21,7 +22,7 @@ func (b *Backoff) Next() time.Duration {
 		lo = 100 * time.Millisecond
 	}
 	if hi <= 0 {
-		hi = 10 * time.Second
+		hi = 2 * time.Second
 	}
 	d := hi
 	if b.tries < 30 && lo<<b.tries < hi {

@@ -197,12 +197,13 @@ func (db *DB) Tx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 // have been missed. It returns when ctx ends.
 func (db *DB) Listen(ctx context.Context, log *slog.Logger, channel string, fn func(payload string)) error {
 	var wait lifecycle.Backoff
+	health := lifecycle.NewHealth(log, "listening to Postgres on "+channel)
 	for {
-		err := db.listenOnce(ctx, channel, func(payload string) { wait.Reset(); fn(payload) })
+		err := db.listenOnce(ctx, channel, func(payload string) { wait.Reset(); health.Report(nil); fn(payload) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		log.Warn("listening to Postgres was interrupted", "channel", channel, "error", err)
+		health.Report(err)
 		if err := wait.Wait(ctx); err != nil {
 			return err
 		}
