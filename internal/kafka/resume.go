@@ -19,6 +19,10 @@ import (
 // commit carries, as its metadata, the topic's id and a fingerprint of the last
 // record that it covers, and both are compared before a partition is read.
 
+// commitMark begins the metadata of commits that carry a fingerprint. Others carry
+// the member's id, which is the library's way.
+const commitMark = "crier/1 "
+
 // withFingerprints has a commit carry its topics' ids and its last records'
 // fingerprints.
 func withFingerprints(ctx context.Context, last map[string]map[int32]*Record) context.Context {
@@ -28,7 +32,7 @@ func withFingerprints(ctx context.Context, last map[string]map[int32]*Record) co
 			for j := range t.Partitions {
 				p := &t.Partitions[j]
 				if r := last[t.Topic][p.Partition]; r != nil && !r.Marker {
-					meta := r.TopicID + " " + strconv.FormatInt(r.Fingerprint(), 16)
+					meta := commitMark + r.TopicID + " " + strconv.FormatInt(r.Fingerprint(), 16)
 					p.Metadata = &meta
 				}
 			}
@@ -96,7 +100,10 @@ func (c *Client) verify(ctx context.Context, group string, offsets map[string]ma
 				continue
 			}
 			o, _ := committed.Lookup(c.cfg.TopicPrefix+topic, p)
-			of, print, _ := strings.Cut(o.Metadata, " ")
+			var of, print string
+			if ours, marked := strings.CutPrefix(o.Metadata, commitMark); marked {
+				of, print, _ = strings.Cut(ours, " ")
+			}
 			if of != "" && of != id {
 				partitions[p] = -1
 				c.report("a topic was deleted and made again; reading the new one from its beginning", group, topic, p, at, starts[p])

@@ -31,7 +31,7 @@ type world struct {
 func newWorld(t *testing.T, brokers string, partitions int32) *world {
 	t.Helper()
 	w := &world{t: t, brokers: brokers, prefix: criertest.TopicPrefix(t)}
-	w.cfg = kafka.Config{Brokers: []string{brokers}, TopicPrefix: w.prefix, Log: slog.New(slog.DiscardHandler)}
+	w.cfg = kafka.Config{Brokers: []string{brokers}, TopicPrefix: w.prefix, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	w.Client = w.open()
 	w.raw = w.client()
 	if partitions > 0 {
