@@ -21,9 +21,11 @@ type Config struct {
 	AccessTTL      time.Duration
 	RefreshTTL     time.Duration
 	AllowedOrigins []string // scheme://host[:port], or *
+	AllowedHosts   []string // names that clients may ask by, beside that of PublicURL; *: any
+	PublicURL      string   // base URL under which people reach the gateway; "": not known
 	TLSCert        string   // files; both or neither
 	TLSKey         string
-	TrustedProxies []string // CIDR ranges
+	TrustedProxies []string // addresses or CIDR ranges
 	Symbols        []string
 	AlertLimit     int // active alerts a user may have
 	StreamOutbox   int // bytes that may wait for one stream
@@ -70,13 +72,29 @@ func (c *Config) normalise() ([]netip.Prefix, error) {
 			fault("CRIER_ALLOWED_ORIGINS", "%q: must be scheme://host[:port] or *", o)
 		}
 	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		fault("CRIER_PUBLIC_URL", "%q: must be an http or https URL, such as https://push.example.org", c.PublicURL)
+	}
 	var proxies []netip.Prefix
 	for _, p := range c.TrustedProxies {
-		prefix, err := netip.ParsePrefix(p)
+		prefix, err := parseRange(p)
 		if err != nil {
 			fault("CRIER_TRUSTED_PROXIES", "%w", err)
 		}
 		proxies = append(proxies, prefix)
 	}
 	return proxies, errors.Join(errs...)
+}
+
+// parseRange reads a CIDR range, or one address.
+func parseRange(s string) (netip.Prefix, error) {
+	s = strings.TrimSpace(s)
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q: must be an address or a range such as 10.0.0.0/8", s)
+	}
+	return prefix, nil
 }

@@ -30,3 +30,9 @@ func (g *Gateway) Streams() int64 { return g.hub.Stats().Subscribers }
 
 // Remote is the client's address.
 func (g *Gateway) Remote(r *http.Request) string { return g.remote(r) }
+
+// CheckConfig is what New says of a configuration.
+func CheckConfig(c Config) error {
+	_, err := c.normalise()
+	return err
+}

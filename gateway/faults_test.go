@@ -41,12 +41,12 @@ func TestFaultsOfOurs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	rec := httptest.NewRecorder()
-	w.Guarded(func(http.ResponseWriter, *http.Request) error { panic("secret") }).ServeHTTP(rec, httptest.NewRequest("GET", "/api/v1/x", nil))
+	w.Guarded(func(http.ResponseWriter, *http.Request) error { panic("secret") }).ServeHTTP(rec, httptest.NewRequest("GET", "http://127.0.0.1/api/v1/x", nil))
 	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || rec.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	rec = httptest.NewRecorder()
-	w.Guarded(func(http.ResponseWriter, *http.Request) error { return errors.New("secret") }).ServeHTTP(rec, httptest.NewRequest("GET", "/api/v1/x", nil))
+	w.Guarded(func(http.ResponseWriter, *http.Request) error { return errors.New("secret") }).ServeHTTP(rec, httptest.NewRequest("GET", "http://127.0.0.1/api/v1/x", nil))
 	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"crier/internal/alert"
 	"crier/internal/candle"
 	"crier/internal/destination"
+	"crier/internal/hostname"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
 	"crier/internal/lifecycle"
@@ -53,9 +55,14 @@ import (
 type Gateway struct {
 	cfg     Config
 	proxies []netip.Prefix
-	kafka   *kafka.Client
-	log     *slog.Logger
-	metrics *metrics
+	origins []string // allowed ones, normalised; "*": all
+	hosts   []string // names that this gateway is called by
+	// checkHost refuses requests by other names: on loopback, where nothing else
+	// stands between a page and this gateway, and wherever names are configured.
+	checkHost bool
+	kafka     *kafka.Client
+	log       *slog.Logger
+	metrics   *metrics
 
 	api      *api.API
 	hub      *hub.Hub
@@ -85,6 +92,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 		return nil, err
 	}
 	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
+	g.knownNames()
 	users, inboxes := user.New(db), inbox.New(db)
 	g.hub = hub.New(source{inboxes, users})
 	rooms := room.New(db)
@@ -94,13 +102,34 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
-			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, SecureCookie: cfg.TLSCert != "", RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
+			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, HTTPSFunc: g.https, RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
 		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}
 	g.api.Prepare(reg)
 	return g, nil
+}
+
+// knownNames reads from the configuration by which names pages and clients may ask.
+func (g *Gateway) knownNames() {
+	for _, o := range g.cfg.AllowedOrigins {
+		if scheme, host := originOf(o); host != "" {
+			g.origins = append(g.origins, scheme+"://"+host)
+		} else {
+			g.origins = append(g.origins, o) // *
+		}
+	}
+	for _, h := range g.cfg.AllowedHosts {
+		g.hosts = append(g.hosts, hostname.Name(h))
+	}
+	if _, host := originOf(g.cfg.PublicURL); host != "" {
+		g.hosts = append(g.hosts, hostname.Name(host))
+	}
+	g.checkHost = (len(g.hosts) > 0 || hostname.Loopback(g.cfg.Addr)) && !slices.Contains(g.cfg.AllowedHosts, "*")
+	if !g.checkHost {
+		g.log.Warn("any Host header is taken, so a page of another site can point its own name here: set CRIER_PUBLIC_URL or CRIER_ALLOWED_HOSTS")
+	}
 }
 
 // API is the handlers, for what the embedded default prepares before it starts.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"crier/gateway/api"
+	"crier/internal/event"
+	"crier/internal/hostname"
 	"crier/internal/problem"
 )
 
@@ -56,7 +59,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		// A browser does not ask before it opens a socket, so the origin is ours
 		// to check.
 		if o := r.Header.Get("Origin"); o != "" && !g.originAllowed(r, o) {
-			return problem.New(problem.BadOrigin, "The origin "+o+" may not use this.")
+			return refusedOrigin(r, o)
 		}
 	} else {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -103,12 +106,52 @@ func (g *Gateway) sameOrigin(r *http.Request) bool {
 	return g.originAllowed(r, o)
 }
 
+// originAllowed reports whether a page of an origin may use this gateway: one of
+// its own pages, or of an origin that the operator allows. Case and the default port
+// of the scheme make no difference (RFC 6454, sections 4 and 5).
 func (g *Gateway) originAllowed(r *http.Request, origin string) bool {
-	if slices.Contains(g.cfg.AllowedOrigins, "*") || slices.Contains(g.cfg.AllowedOrigins, strings.TrimSuffix(origin, "/")) {
+	scheme, host := originOf(origin)
+	if slices.Contains(g.origins, "*") || host != "" && slices.Contains(g.origins, scheme+"://"+host) {
 		return true
 	}
+	return host != "" && host == withoutDefaultPort(scheme, r.Host)
+}
+
+// originOf is an origin's scheme and host; "" where it is none, such as `null`.
+func originOf(origin string) (scheme, host string) {
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return "", ""
+	}
+	scheme = strings.ToLower(u.Scheme)
+	return scheme, withoutDefaultPort(scheme, u.Host)
+}
+
+func withoutDefaultPort(scheme, host string) string {
+	host = strings.ToLower(host)
+	switch scheme {
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	}
+	return host
+}
+
+// refusedOrigin says which origin was expected: behind a proxy that does not hand on
+// the Host header, the page's own origin is not recognised.
+func refusedOrigin(r *http.Request, origin string) error {
+	return problem.New(problem.BadOrigin, fmt.Sprintf("The origin %s may not use this. Expected is that of the host that the request came for (%s: a proxy must hand on the Host header), or one of CRIER_ALLOWED_ORIGINS.", origin, r.Host))
+}
+
+// https reports whether the client's own connection is encrypted: to here, or to a
+// proxy that is trusted and says so, or by what the operator says of the address.
+func (g *Gateway) https(r *http.Request) bool {
+	if r.TLS != nil || strings.HasPrefix(strings.ToLower(g.cfg.PublicURL), "https://") {
+		return true
+	}
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && g.trusted(peer) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // maxRequestHeaders bounds the list of headers in a preflight that is echoed.
@@ -130,6 +173,10 @@ func (g *Gateway) outer(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
+		if g.checkHost && !hostname.Known(r.Host, g.hosts) {
+			problem.Write(w, r, g.log, problem.New(problem.UnknownHost, "The host "+event.CleanText(r.Host)+" is not known here."))
+			return
+		}
 		if o := r.Header.Get("Origin"); o != "" && strings.HasPrefix(r.URL.Path, "/api/") {
 			h.Add("Vary", "Origin")
 			if g.originAllowed(r, o) {

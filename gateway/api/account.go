@@ -127,7 +127,7 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 	a.ForgetUser(who.UserID)
 	a.Hub.EndSession(who.UserID, "", hub.LoggedOut)
 	a.signal(r.Context(), event.Signal{Type: event.SignalSessionEnded, UserID: who.UserID})
-	a.setCookie(w, "", -time.Second)
+	a.setCookie(w, r, "", -time.Second)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

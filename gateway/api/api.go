@@ -55,8 +55,8 @@ type Config struct {
 	AccessTTL      time.Duration
 	RefreshTTL     time.Duration
 	Symbols        []string
-	MailPage       string // of the embedded mail catcher
-	SecureCookie   bool
+	MailPage       string                     // of the embedded mail catcher
+	HTTPSFunc      func(*http.Request) bool   // whether the client's own connection is encrypted
 	RemoteFunc     func(*http.Request) string // the client's address, behind trusted proxies
 	SameOriginFunc func(*http.Request) bool   // whether it comes from a page of ours, or from no page
 }

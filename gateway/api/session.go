@@ -222,12 +222,12 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account) (
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	a.setCookie(w, cookie, a.RefreshTTL)
+	a.setCookie(w, r, cookie, a.RefreshTTL)
 	return LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)}, nil
 }
 
-func (a *API) setCookie(w http.ResponseWriter, value string, ttl time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", MaxAge: int(ttl.Seconds()), HttpOnly: true, Secure: a.SecureCookie, SameSite: http.SameSiteLaxMode})
+func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, ttl time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", MaxAge: int(ttl.Seconds()), HttpOnly: true, Secure: a.HTTPSFunc(r), SameSite: http.SameSiteLaxMode})
 }
 
 // Guest makes an account for somebody who only wants to look, and signs them in;
@@ -369,7 +369,7 @@ func (a *API) Logout(w http.ResponseWriter, r *http.Request) error {
 	if err := a.endSessions(r.Context(), who.UserID, session); err != nil {
 		return err
 	}
-	a.setCookie(w, "", -time.Second)
+	a.setCookie(w, r, "", -time.Second)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

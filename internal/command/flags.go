@@ -129,16 +129,22 @@ type gatewayFlags struct {
 	AccessTTL      time.Duration    `name:"access-ttl" env:"CRIER_ACCESS_TTL" default:"30m" help:"Life of an access token."`
 	RefreshTTL     time.Duration    `name:"refresh-ttl" env:"CRIER_REFRESH_TTL" default:"720h" help:"Life of a session without use."`
 	AllowedOrigins []string         `env:"CRIER_ALLOWED_ORIGINS" help:"Origins whose pages may use the API and open sockets. Default: the same origin."`
+	AllowedHosts   []string         `env:"CRIER_ALLOWED_HOSTS" help:"Names that clients may ask by, beside that of CRIER_PUBLIC_URL, IP addresses and localhost; *: any. Others are refused on a loopback listener, and wherever one of the two is set."`
 	TLSCert        string           `name:"tls-cert" env:"CRIER_TLS_CERT" help:"Certificate file, PEM; with the key, TLS and HTTP/2 are served."`
 	TLSKey         string           `name:"tls-key" env:"CRIER_TLS_KEY" help:"Key file of the certificate."`
-	TrustedProxies []string         `env:"CRIER_TRUSTED_PROXIES" help:"Ranges whose X-Forwarded-For is believed."`
+	TrustedProxies []string         `env:"CRIER_TRUSTED_PROXIES" help:"Addresses and ranges of proxies, whose X-Forwarded-For and X-Forwarded-Proto are believed."`
 	StreamOutbox   int              `env:"CRIER_STREAM_OUTBOX" default:"262144" help:"Bytes that may wait for one stream."`
 	AlertLimit     int              `env:"CRIER_ALERT_LIMIT" default:"10000" help:"Active alerts a user may have."`
 }
 
-func (f gatewayFlags) config(external bool, symbols []string, w webhookFlags) gateway.Config {
+// publicFlags say where people reach this installation.
+type publicFlags struct {
+	PublicURL string `name:"public-url" env:"CRIER_PUBLIC_URL" help:"Base URL under which people reach the gateway: for links in mails, and by its host and scheme. Embedded: the gateway's."`
+}
+
+func (f gatewayFlags) config(external bool, symbols []string, w webhookFlags, p publicFlags) gateway.Config {
 	return gateway.Config{Addr: f.HTTPAddr, Version: Version, ExternalUsers: external, APIKey: string(f.APIKey), AccessTTL: f.AccessTTL, RefreshTTL: f.RefreshTTL,
-		AllowedOrigins: f.AllowedOrigins, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
+		AllowedOrigins: f.AllowedOrigins, AllowedHosts: f.AllowedHosts, PublicURL: p.PublicURL, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
 		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox, WebhookAllow: w.allowed()}
 }
 
@@ -176,17 +182,16 @@ type consumerFlags struct {
 	MailFrom       string           `name:"mail-from" env:"CRIER_MAIL_FROM" default:"Crier <alerts@localhost>" help:"Sender of mails."`
 	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt and reset.html. Default: the built-in ones."`
 	MailRate       float64          `name:"mail-rate" env:"CRIER_MAIL_RATE" default:"0" help:"Mails a second to the server; 0: as fast as it takes them."`
-	PublicURL      string           `name:"public-url" env:"CRIER_PUBLIC_URL" help:"Base URL under which people reach the gateway, for links in mails. Embedded: the gateway's."`
 
 	WebhookRetention time.Duration `env:"CRIER_WEBHOOK_RETENTION" default:"720h" help:"How long items that were pushed in, and attempts at delivering them, are kept."`
 
 	ConsumerBatch int `env:"CRIER_CONSUMER_BATCH" default:"500" help:"Records stored in one transaction at most."`
 }
 
-func (f consumerFlags) config(external bool, w webhookFlags, fail func(string)) consumer.Config {
+func (f consumerFlags) config(external bool, w webhookFlags, p publicFlags, fail func(string)) consumer.Config {
 	return consumer.Config{Batch: f.ConsumerBatch, ExternalUsers: external, InboxRetention: f.InboxRetention, FailFunc: fail,
 		Webhooks: consumer.WebhookConfig{Allow: w.allowed(), Retention: f.WebhookRetention},
-		Mail:     consumer.MailConfig{SMTPURL: string(f.SMTPURL), From: f.MailFrom, PublicURL: f.PublicURL, Templates: f.MailTemplates, PerSecond: f.MailRate}}
+		Mail:     consumer.MailConfig{SMTPURL: string(f.SMTPURL), From: f.MailFrom, PublicURL: p.PublicURL, Templates: f.MailTemplates, PerSecond: f.MailRate}}
 }
 
 // webhookFlags are of deliveries to destinations, which the gateway checks and

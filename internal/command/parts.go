@@ -17,6 +17,7 @@ type gatewayCmd struct {
 	databaseFlags `embed:""`
 	userFlags     `embed:""`
 	gatewayFlags  `embed:""`
+	publicFlags   `embed:""`
 	webhookFlags  `embed:""`
 	symbolFlags   `embed:""`
 	adminFlags    `embed:""`
@@ -46,14 +47,14 @@ func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gateway.New(c.config(external, c.Symbols, c.webhookFlags), h.db, h.kafka, tokens, h.e.log, h.reg)
+	return gateway.New(c.config(external, c.Symbols, c.webhookFlags, c.publicFlags), h.db, h.kafka, tokens, h.e.log, h.reg)
 }
 
 // embeddedGateway is the gateway of the run of everything: guests may come, and
 // Swagger has the key filled in and the mail catcher is named, where only this
 // machine can reach it.
 func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Authority, l net.Listener, mail string) (*gateway.Gateway, error) {
-	cfg := c.config(external, c.Symbols, c.webhookFlags)
+	cfg := c.config(external, c.Symbols, c.webhookFlags, c.publicFlags)
 	cfg.Embedded = isLoopback(c.HTTPAddr)
 	cfg.PrefillKey, cfg.Listener = cfg.Embedded, l
 	if cfg.Embedded && mail != "" {
@@ -94,6 +95,7 @@ type consumerCmd struct {
 	kafkaFlags    `embed:""`
 	databaseFlags `embed:""`
 	consumerFlags `embed:""`
+	publicFlags   `embed:""`
 	webhookFlags  `embed:""`
 	userFlags     `embed:""`
 	adminFlags    `embed:""`
@@ -107,7 +109,7 @@ func (c *consumerCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		p, err := consumer.New(c.config(external, c.webhookFlags, e.FailFunc), h.db, h.kafka, e.log, h.reg)
+		p, err := consumer.New(c.config(external, c.webhookFlags, c.publicFlags, e.FailFunc), h.db, h.kafka, e.log, h.reg)
 		if err != nil {
 			return err
 		}

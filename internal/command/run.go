@@ -27,6 +27,7 @@ type runCmd struct {
 	databaseFlags `embed:""`
 	userFlags     `embed:""`
 	gatewayFlags  `embed:""`
+	publicFlags   `embed:""`
 	monitorFlags  `embed:""`
 	consumerFlags `embed:""`
 	webhookFlags  `embed:""`
@@ -259,7 +260,7 @@ func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 	if err != nil {
 		return err
 	}
-	cons, err := consumer.New(c.consumerFlags.config(external, c.webhookFlags, h.e.FailFunc), h.db, h.kafka, h.e.log, h.reg)
+	cons, err := consumer.New(c.consumerFlags.config(external, c.webhookFlags, c.publicFlags, h.e.FailFunc), h.db, h.kafka, h.e.log, h.reg)
 	if err != nil {
 		return err
 	}
@@ -267,7 +268,7 @@ func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 	if err != nil {
 		return err
 	}
-	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, webhookFlags: c.webhookFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
+	both := &gatewayCmd{kafkaFlags: c.kafkaFlags, databaseFlags: c.databaseFlags, userFlags: c.userFlags, gatewayFlags: c.gatewayFlags, publicFlags: c.publicFlags, webhookFlags: c.webhookFlags, symbolFlags: c.symbolFlags, adminFlags: c.adminFlags}
 	g, err := both.embeddedGateway(h, external, tokens, c.listener, mail)
 	if err != nil {
 		return err

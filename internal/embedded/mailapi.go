@@ -2,12 +2,13 @@ package embedded
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/mail"
 	"strconv"
 	"strings"
 	"time"
+
+	"crier/internal/hostname"
 )
 
 // The API has the shape of Mailpit's (mailpit.axllent.org, API v1), so that tools
@@ -71,7 +72,6 @@ const defaultPage = 50
 // listen, whose host is a name it may be called by.
 func newMailHandler(store *mailStore, addr string) http.Handler {
 	h := &mailHandler{store: store}
-	h.host, _, _ = net.SplitHostPort(addr) // listened on: it can be split
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/messages", h.list)
 	mux.HandleFunc("DELETE /api/v1/messages", h.remove)
@@ -84,26 +84,16 @@ func newMailHandler(store *mailStore, addr string) http.Handler {
 	mux.HandleFunc("GET /mail/{id}/source", h.source)
 	// Pages of other origins may not change anything here, nor read it through a
 	// name that they made to point at this machine.
-	return h.checkHost(http.NewCrossOriginProtection().Handler(mux))
+	return hostname.Guard(headers(http.NewCrossOriginProtection().Handler(mux)), hostname.Name(addr))
 }
 
 type mailHandler struct {
 	store *mailStore
-	host  string
 }
 
-// checkHost refuses names that only a rebinding attack uses: it must be an IP
-// address, localhost, or what the operator configured.
-func (h *mailHandler) checkHost(next http.Handler) http.Handler {
+// headers are what every answer has.
+func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := r.Host
-		if host, _, err := net.SplitHostPort(r.Host); err == nil {
-			name = host
-		}
-		if net.ParseIP(strings.Trim(name, "[]")) == nil && name != "localhost" && name != h.host {
-			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
-			return
-		}
 		header := w.Header()
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Referrer-Policy", "no-referrer")

@@ -32,7 +32,7 @@ var may = map[string][]string{
 	"docs":   nil,
 	"static": nil,
 
-	"internal/command": all(parts, domain, values, base, only("internal/bench", "internal/bot", "internal/client", "internal/embedded")),
+	"internal/command": all(parts, domain, values, base, only("internal/bench", "internal/bot", "internal/client", "internal/embedded", "internal/hostname")),
 
 	// The three parts never import each other: they meet in Kafka's topics, in
 	// Postgres and in the domain packages.
@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"consumer/delivery": only("consumer/mail", "internal/postgres"),
 	"consumer/mail":     all(values, only("internal/inbox", "internal/user")),
 	"consumer/webhook":  all(values, only("internal/destination", "internal/lifecycle")),
-	"gateway":           all(domain, base, values, only("docs", "static", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),
+	"gateway":           all(domain, base, values, only("docs", "static", "internal/hostname", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),
 	"gateway/api":       all(domain, base, values, only("gateway/hub", "gateway/presence", "gateway/sse", "gateway/ws")),
 	"gateway/sse":       all(values, only("gateway/hub", "gateway/wire")),
 	"gateway/ws":        all(values, only("gateway/hub", "gateway/wire", "internal/problem")),
@@ -68,12 +68,13 @@ var may = map[string][]string{
 	"internal/lifecycle": nil,
 	"internal/postgres":  only("internal/lifecycle"),
 	"internal/problem":   only("internal/event"),
-	"internal/telemetry": only("internal/lifecycle"),
+	"internal/telemetry": only("internal/hostname", "internal/lifecycle"),
+	"internal/hostname":  nil,
 	"internal/token":     only("internal/event"),
 	"internal/event":     only("internal/decimal"),
 	"internal/decimal":   nil,
 
-	"internal/embedded": only("internal/lifecycle"),
+	"internal/embedded": only("internal/hostname", "internal/lifecycle"),
 	// Programs outside of the server: they see what any stranger sees.
 	"internal/client": all(values, only("internal/lifecycle")),
 	"internal/bot":    all(values, only("internal/client", "internal/lifecycle")),
@@ -109,7 +110,7 @@ var homes = map[string][]string{
 	// Besides the gateway: probes, clients, and what the embedded run offers and
 	// downloads.
 	"net/http": only("consumer/webhook", "gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/bot", "internal/client", "internal/command",
-		"internal/criertest", "internal/embedded", "internal/problem", "internal/telemetry", "monitor/feed"),
+		"internal/criertest", "internal/embedded", "internal/hostname", "internal/problem", "internal/telemetry", "monitor/feed"),
 }
 
 // banned are packages that no code uses.

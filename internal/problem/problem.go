@@ -32,6 +32,7 @@ const (
 	InvalidLogin        Code = "invalid_login"
 	RefreshReused       Code = "refresh_reused"
 	Forbidden           Code = "forbidden"
+	UnknownHost         Code = "unknown_host"
 	BadOrigin           Code = "bad_origin"
 	NotFound            Code = "not_found"
 	UserNotFound        Code = "user_not_found"
@@ -65,6 +66,7 @@ var Catalogue = map[Code]Entry{
 	InvalidLogin:        {http.StatusUnauthorized, "Wrong name or password", "correct them"},
 	RefreshReused:       {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
 	Forbidden:           {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
+	UnknownHost:         {http.StatusMisdirectedRequest, "Unknown host", "the operator can set CRIER_PUBLIC_URL or CRIER_ALLOWED_HOSTS"},
 	BadOrigin:           {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
 	NotFound:            {http.StatusNotFound, "No such thing", "check the address"},
 	UserNotFound:        {http.StatusNotFound, "No such user", "check the user id"},

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"crier/internal/hostname"
 	"crier/internal/lifecycle"
 )
 
@@ -112,7 +113,12 @@ func (a *Admin) Start(ctx context.Context) error {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	var handler http.Handler = mux
+	if hostname.Loopback(a.addr) {
+		// Beyond loopback it is scraped by whatever name the network has for it.
+		handler = hostname.Guard(mux)
+	}
+	a.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
 	a.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
 	a.goroutines.Go("admin listener", func(context.Context) error {
 		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
