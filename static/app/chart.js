@@ -6,6 +6,7 @@ import { h, setText, svg } from './dom.js';
 import { clockText, percentBetween, percentText, priceText, scaleOf } from './format.js';
 import { on } from './state.js';
 import { priceOf } from './ticks.js';
+import { retrier } from './retry.js';
 
 const HEIGHT = 180;
 const LEFT = 8;
@@ -35,15 +36,19 @@ export function priceChart(signal, { symbol, marks, moved }) {
   let width = 640; // of the place it has
   let span = '4h';
   let points = [];
-  let shown = '';
+  let shown = ''; // the symbol whose candles are here
+  let asked = ''; // the symbol that was asked for last
   let turn = 0;
   let held = null; // the mark under the pointer
   let range = [0, 1];
   let paintedAt = 0;
 
+  const again = retrier(() => load(), signal);
+
   async function load() {
     const wanted = symbol();
-    if (!wanted) return;
+    asked = wanted;
+    if (!wanted || signal.aborted) return;
     const mine = ++turn;
     const [interval, seconds] = SPANS[span];
     for (const button of choice.children) button.toggleAttribute('aria-current', button.dataset.span === span);
@@ -51,12 +56,15 @@ export function priceChart(signal, { symbol, marks, moved }) {
       const path = `/prices/${encodeURIComponent(wanted)}/candles?interval=${interval}&limit=${interval === '1s' ? 3_600 : 500}`;
       const { results } = await api('GET', path);
       if (mine !== turn || signal.aborted) return;
+      again.succeeded();
       shown = wanted;
       const end = results.length > 0 ? Date.parse(results.at(-1).start) : 0;
       points = results.map(({ start, close }) => [Date.parse(start), Number(close)]).filter(([at]) => at >= end - seconds * 1_000);
       setText(note, points.length > 0 ? '' : 'No candles yet: they come with the next ticks.');
     } catch (error) {
-      if (mine === turn && !signal.aborted) setText(note, `The chart could not be loaded. ${error.message}`);
+      if (mine !== turn || signal.aborted) return;
+      setText(note, `The chart could not be loaded. ${error.message}`);
+      again.failed();
     }
     paint(true);
   }
@@ -78,7 +86,8 @@ export function priceChart(signal, { symbol, marks, moved }) {
   function paint(force = false) {
     if (!force && (held || Date.now() - paintedAt < REPAINT_MS)) return;
     paintedAt = Date.now();
-    if (shown !== symbol()) { if (symbol()) load(); return; }
+    if (asked !== symbol()) load();
+    if (shown !== symbol()) return;
     const live = priceOf(shown);
     const list = points.slice();
     if (live?.price && list.length > 0) list.push([Math.max(Date.parse(live.time), list.at(-1)[0]), Number(live.price)]);

@@ -8,6 +8,7 @@ import { emit, get, on, set, setCounts } from './state.js';
 import { announce, sayFailed, toast } from './toast.js';
 
 const PAGE = 30;
+const PAGE_MOST = 200; // the most that the server puts on one page
 // More than this within a second is a burst, and bursts collapse into a line.
 const SHOWN_A_SECOND = 5;
 // What a page keeps: beyond it the list starts again from its first page.
@@ -69,12 +70,27 @@ class Inbox {
     clearTimeout(this.#refreshTimer);
     this.#refreshTimer = setTimeout(async () => {
       const turn = this.#turn;
-      const page = await api('GET', this.#path()).catch(() => null);
-      if (!page || turn !== this.#turn) return;
-      const fresh = new Map(page.results.map((item) => [item.id, item]));
-      this.items = this.items.map((item) => fresh.get(item.id) ?? item);
+      const loaded = await this.#loadAgain(this.items.length).catch(() => null);
+      if (!loaded || turn !== this.#turn) return;
+      const newest = loaded.items[0]?.id ?? 0;
+      const arrivedMeanwhile = this.filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
+      this.items = [...arrivedMeanwhile, ...loaded.items];
+      this.next = loaded.next;
+      this.pending = this.pending.map((waiting) => loaded.items.find(({ id }) => id === waiting.id) ?? waiting);
       emit('inbox');
     }, REFRESH_AFTER_MS);
+  }
+
+  /** As many as are shown, as the server has them now: rows, badge and server agree. */
+  async #loadAgain(count) {
+    const limit = Math.min(PAGE_MOST, Math.max(PAGE, count));
+    let page = await api('GET', this.#path(limit));
+    const items = [...page.results];
+    while (page.next && items.length < count) {
+      page = await api('GET', page.next);
+      items.push(...page.results);
+    }
+    return { items, next: page.next };
   }
 
   async one(id) {
@@ -86,6 +102,7 @@ class Inbox {
   arrive(notification) {
     const known = (item) => item.id === notification.id;
     if (this.items.some(known) || this.pending.some(known)) return;
+    if (notification.replaces) this.#drop(notification.replaces);
     const now = Date.now();
     this.#shownAt = this.#shownAt.filter((time) => now - time < 1_000);
     const waits = this.pendingCount > 0 || (this.shown && !this.atTop) || this.filter.q || this.#shownAt.length >= SHOWN_A_SECOND;
@@ -127,6 +144,7 @@ class Inbox {
   async archive(id) {
     const place = this.items.findIndex((item) => item.id === id);
     const item = this.items[place] ?? { id };
+    const wasUnread = item.created_at !== undefined && !item.read_at;
     if (place >= 0) this.items.splice(place, 1);
     emit('inbox');
     try {
@@ -136,12 +154,14 @@ class Inbox {
       sayFailed('Not archived.', error);
       return;
     }
-    toast(`Archived “${item.title || `number ${id}`}”`, { undo: () => this.#unarchive(item) });
+    toast(`Archived “${item.title || `number ${id}`}”`, { undo: () => this.#unarchive(item, wasUnread) });
   }
 
-  async #unarchive(item) {
+  /** Brings it back as it was: archiving marks as read, on the server. */
+  async #unarchive(item, wasUnread) {
     try {
       setCounts(await api('POST', `/notifications/${item.id}/unarchive`));
+      if (wasUnread) setCounts(await api('POST', `/notifications/${item.id}/unread`));
       if (item.created_at) this.#putBack(item);
     } catch (error) {
       sayFailed('Still archived.', error);
@@ -178,8 +198,16 @@ class Inbox {
     this.filter = { unread: false, q: '' };
   }
 
-  #path() {
-    const query = new URLSearchParams({ limit: String(PAGE) });
+  /** A newer one with the same collapse key has taken its place. */
+  #drop(id) {
+    this.items = this.items.filter((item) => item.id !== id);
+    const waiting = this.pending.length;
+    this.pending = this.pending.filter((item) => item.id !== id);
+    this.pendingCount -= waiting - this.pending.length;
+  }
+
+  #path(limit = PAGE) {
+    const query = new URLSearchParams({ limit: String(limit) });
     if (this.filter.unread) query.set('unread', 'true');
     if (this.filter.q) query.set('q', this.filter.q);
     return `/notifications?${query}`;

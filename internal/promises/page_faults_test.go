@@ -1,0 +1,74 @@
+package promises
+
+import (
+	"fmt"
+	"testing"
+
+	"crier/internal/criertest"
+)
+
+// rows are how many rows the list has, and how many of them are unread.
+const rows = `document.querySelectorAll('[data-testid=inbox-item]').length`
+
+// A loader that fails tries again later and later, and not any more once its view
+// is left: with the server gone, the page of alerts asks a few times, not thousands.
+func TestPageDoesNotStorm(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	tick(t, p, "BTCUSDT", "5")
+	page.serverGoes()
+	p.Kill()
+	page.forgive() // the browser logs what nobody answered
+	const asked = `performance.getEntriesByType('resource').filter(({name}) => name.includes('/candles')).length`
+	page.goTo("alerts")
+	page.until("the chart has asked and failed", asked+` > 0 && document.querySelector('.chart-note')?.textContent.includes('could not be loaded')`)
+	// However slow the machine is, more requests than this come from no waiting loop.
+	if n := eval[int](page, `new Promise((r) => setTimeout(r, 4000)).then(() => `+asked+`)`); n > 8 {
+		t.Errorf("%d requests within some seconds", n)
+	}
+	page.goTo("inbox")
+	left := eval[int](page, asked)
+	if n := eval[int](page, `new Promise((r) => setTimeout(r, 3000)).then(() => `+asked+`)`); n > left {
+		t.Errorf("%d requests more after the view was left", n-left)
+	}
+}
+
+// What collapses is one row; what is marked read elsewhere is read in every row that
+// is shown, not in the first page alone; Undo of an archived one brings it back as
+// unread as it was.
+func TestPageAgreesWithTheServer(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	page.goTo("inbox")
+	ann := p.SignUp("ann") // the same account, signed in elsewhere
+	for i := range 4 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("build ", i), "collapse_key": "build"})
+	}
+	page.until("one row of four that collapse", rows+` === 1 && document.querySelector('[data-testid=unread]').textContent === '1' && document.querySelector('[data-testid=inbox-item]').textContent.includes('build 3')`)
+	for i := range 80 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("item ", i)})
+	}
+	page.until("all are counted", `document.querySelector('[data-testid=unread]').textContent === '81'`)
+	page.open("/inbox")
+	page.untilLive("sse")
+	for want := 30; want < 81; want += 30 {
+		page.until(fmt.Sprint(want, " rows"), fmt.Sprint(rows, " === ", want))
+		page.click(sel("inbox-more"))
+	}
+	page.until("all rows", rows+` === 81`)
+	mustDo(t, ann.Client, "POST", "/notifications/read-all", nil, nil)
+	page.until("no row is unread, and no badge", rows+` === 81 && document.querySelectorAll('[data-testid=inbox-item].unread').length === 0 && document.querySelector('[data-testid=unread]').hidden`)
+
+	mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": "to be archived"})
+	page.until("it is there, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived')`)
+	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => inbox.archive(inbox.items[0].id)).then(() => true)`)
+	page.until("Undo is offered", `[...document.querySelectorAll('[data-testid=toast] button')].some((b) => b.textContent === 'Undo')`)
+	eval[bool](page, `[...document.querySelectorAll('[data-testid=toast] button')].find((b) => b.textContent === 'Undo').click() ?? true`)
+	page.until("it is back, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived') && document.querySelector('[data-testid=unread]').textContent === '1'`)
+}
