@@ -448,6 +448,14 @@ func resultRecord(rec *kafka.Record, r event.Result) kafka.Record {
 	return out
 }
 
+// logRejected logs a record that goes to dead-letters; of a flood of them, one a
+// minute of each topic and code, with how many there were besides.
+func (c *Consumer) logRejected(rec *kafka.Record, code, reason string) {
+	if write, skipped := c.repeats.Next(rec.Topic + " " + code); write {
+		c.log.Warn("a record was rejected", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "code", code, "reason", reason, "others_since", skipped)
+	}
+}
+
 // rejected quarantines a record, and tells its producer.
 func (c *Consumer) rejected(u *unit, fault error, code string) []kafka.Record {
 	p := problem.Of(fault)
@@ -455,7 +463,7 @@ func (c *Consumer) rejected(u *unit, fault error, code string) []kafka.Record {
 		code = string(p.Code)
 	}
 	c.metrics.records.WithLabelValues(u.rec.Topic, event.StatusRejected).Inc()
-	c.log.Warn("a record was rejected", "topic", u.rec.Topic, "partition", u.rec.Partition, "offset", u.rec.Offset, "code", code, "reason", fault.Error())
+	c.logRejected(u.rec, code, fault.Error())
 	out := []kafka.Record{kafka.DeadLetter(u.rec, code, fault.Error())}
 	if u.rec.Topic == kafka.Notifications {
 		out = append(out, resultRecord(u.rec, event.Result{

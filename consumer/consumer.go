@@ -49,6 +49,7 @@ type Consumer struct {
 	jobs       *delivery.Queue // nil without a mail server
 	goroutines *lifecycle.Group
 
+	repeats                                              *lifecycle.Repeats
 	health                                               []*lifecycle.Health // of all loops
 	dueHealth, expiryHealth, orphansHealth, resetsHealth *lifecycle.Health
 }
@@ -64,7 +65,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, log *slog.Logger, reg pro
 	}
 	c := &Consumer{
 		cfg: cfg, db: db, kafka: k, inbox: inbox.New(db), users: user.New(db), targets: destination.New(db), schedule: schedule.New(db), rooms: room.New(db),
-		due: make(chan struct{}, 1), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg,
+		due: make(chan struct{}, 1), repeats: lifecycle.NewRepeats(), log: log.With("part", "consumer"), metrics: newMetrics(reg), reg: reg,
 	}
 	c.pusher = webhook.New(cfg.Webhooks.Config, c.targets, guard, c.tellOwner, c.log, reg)
 	return c, nil

@@ -34,7 +34,7 @@ func (c *Consumer) takeIn(ctx context.Context, recs []kafka.Record) (tell func(c
 	var dead []kafka.Record
 	reject := func(rec *kafka.Record, code, reason string) {
 		c.metrics.records.WithLabelValues(kafka.Incoming, event.StatusRejected).Inc()
-		c.log.Warn("a record was rejected", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "code", code, "reason", reason)
+		c.logRejected(rec, code, reason)
 		dead = append(dead, kafka.DeadLetter(rec, code, reason))
 	}
 	for i := range recs {

@@ -95,7 +95,7 @@ const (
 func (c *Consumer) deliverDue(ctx context.Context) error {
 	clock := time.NewTicker(dueEvery)
 	defer clock.Stop()
-	var wait lifecycle.Backoff
+	wait := lifecycle.Backoff{Max: 500 * time.Millisecond}
 	for {
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"crier/gateway/api"
 	"crier/internal/event"
 	"crier/internal/hostname"
+	"crier/internal/postgres"
 	"crier/internal/problem"
 )
 
@@ -25,7 +27,7 @@ const bodyTimeout = 30 * time.Second
 // with.
 func (g *Gateway) guard(rt api.Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.enter(w, r, rt); err != nil {
+		if err := unavailable(g.enter(w, r, rt)); err != nil {
 			if streams(rt) && eventSource(r) && temporary(err) {
 				problem.Log(r, g.log, err)
 				panic(http.ErrAbortHandler)
@@ -33,6 +35,16 @@ func (g *Gateway) guard(rt api.Route) http.Handler {
 			problem.Write(w, r, g.log, err)
 		}
 	})
+}
+
+// unavailable is the error of a handler, as the problem that a database which is
+// away is; handlers return such errors as they come.
+func unavailable(err error) error {
+	var known *problem.Problem
+	if err == nil || errors.As(err, &known) || !postgres.Away(err) {
+		return err
+	}
+	return &problem.Problem{Code: problem.Unavailable, Detail: "The database cannot be asked at present.", RetryAfter: time.Second, Cause: err}
 }
 
 // streams says whether a route opens a stream.

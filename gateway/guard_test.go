@@ -35,7 +35,13 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*gateway.Config, *kafka.Config)) *world {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)})
+	return newWorldOn(t, criertest.Postgres(t), change)
+}
+
+// newWorldOn is newWorld on a database of the test's choice.
+func newWorldOn(t *testing.T, database string, change func(*gateway.Config, *kafka.Config)) *world {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: database})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ type matcher struct {
 	owner   string // in the claims on partitions: this process
 	log     *slog.Logger
 	health  *lifecycle.Health
+	repeats *lifecycle.Repeats
 	metrics *metrics
 	fail    func(string)
 
@@ -173,7 +174,9 @@ func (m *matcher) apply(recs []kafka.Record) []kafka.Record {
 		if err != nil {
 			dead = append(dead, kafka.DeadLetter(r, string(problem.Of(err).Code), err.Error()))
 			m.metrics.rejected.Inc()
-			m.log.Warn("a tick was rejected", "partition", r.Partition, "offset", r.Offset, "reason", err)
+			if write, skipped := m.repeats.Next("tick"); write {
+				m.log.Warn("a tick was rejected", "partition", r.Partition, "offset", r.Offset, "reason", err, "others_since", skipped)
+			}
 			p.Advance(r.Offset+1, p.emit)
 			continue
 		}

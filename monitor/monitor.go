@@ -75,7 +75,7 @@ func (m *Monitor) Start(ctx context.Context) error {
 }
 
 func (m *Monitor) startMatcher() error {
-	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, health: lifecycle.NewHealth(m.log, "matching ticks"), metrics: m.metrics, fail: m.cfg.FailFunc,
+	m.matcher = &matcher{kafka: m.kafka, db: m.db, alerts: m.alerts, prices: m.prices, candles: candle.New(m.db), owner: newOwner(), log: m.log, health: lifecycle.NewHealth(m.log, "matching ticks"), repeats: lifecycle.NewRepeats(), metrics: m.metrics, fail: m.cfg.FailFunc,
 		partitions: make(map[int32]*assigned), wake: func() {}}
 	m.matcher.loading.Store(-1)
 	var err error

@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"crier/internal/lifecycle"
 )
 
 // Config says how to reach Kafka.
@@ -94,46 +95,25 @@ func (c Config) mechanism() (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("CRIER_KAFKA_SASL %q: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL)
 }
 
-// logger passes what the library finds worth a warning: each message when it first
-// comes, and then once a minute at most, with how many were left out. In an outage
-// the library says the same of each broker at each try.
+// logger passes what the library finds worth a warning, without its repeats: in an
+// outage it says the same of each broker at each try.
 type logger struct {
-	log *slog.Logger
-
-	mu   sync.Mutex // guards the rest
-	seen map[string]*repeated
+	log     *slog.Logger
+	repeats *lifecycle.Repeats
 }
 
-// repeated is one message of the library's; there are some dozens of them.
-type repeated struct {
-	logged  time.Time
-	skipped int
-}
+func newLogger(log *slog.Logger) logger { return logger{log, lifecycle.NewRepeats()} }
 
-// repeatEvery is how often a message that repeats is logged.
-const repeatEvery = time.Minute
+func (l logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
 
-func newLogger(log *slog.Logger) *logger { return &logger{log: log, seen: make(map[string]*repeated)} }
-
-func (l *logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
-
-func (l *logger) Log(level kgo.LogLevel, msg string, kv ...any) {
-	l.mu.Lock()
-	r := l.seen[msg]
-	if r == nil {
-		r = &repeated{}
-		l.seen[msg] = r
-	}
-	if !r.logged.IsZero() && time.Since(r.logged) < repeatEvery {
-		r.skipped++
-		l.mu.Unlock()
+func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	write, skipped := l.repeats.Next(msg)
+	if !write {
 		return
 	}
-	if r.skipped > 0 {
-		kv = append(kv, "repeated", r.skipped)
+	if skipped > 0 {
+		kv = append(kv, "repeated", skipped)
 	}
-	r.logged, r.skipped = time.Now(), 0
-	l.mu.Unlock()
 	at := slog.LevelWarn
 	if level == kgo.LogLevelError {
 		at = slog.LevelError

@@ -46,3 +46,31 @@ func TestHealth(t *testing.T) {
 		}
 	})
 }
+
+// Of a line that repeats the first is written, and then one a minute with a count;
+// other kinds are not held up by it.
+func TestRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRepeats()
+		written, counted := 0, 0
+		for range 1300 {
+			if write, skipped := r.Next("a"); write {
+				written++
+				counted += skipped
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if written != 3 || counted != 1198 {
+			t.Errorf("%d lines written, %d counted", written, counted)
+		}
+		if write, skipped := r.Next("b"); !write || skipped != 0 {
+			t.Error("another kind was held up")
+		}
+		for i := range 10 * maxKinds {
+			r.Next(string(rune(i)))
+		}
+		if n := len(r.kinds); n > maxKinds {
+			t.Errorf("%d kinds are kept", n)
+		}
+	})
+}

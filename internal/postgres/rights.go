@@ -2,10 +2,14 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // CheckRights is an error that names what the role may not do with the tables of
@@ -47,3 +51,20 @@ func (db *DB) CheckRights(ctx context.Context) error {
 // Misconfigured says that trying again does not help: the password is wrong, or the
 // role may not log in (SQLSTATE class 28).
 func Misconfigured(err error) bool { return strings.HasPrefix(sqlState(err), "28") }
+
+// Away says that Postgres could not be asked, or could not answer: it is not
+// reached, is starting or stopping, or has no connection left (SQLSTATE classes 08,
+// 53 and 57, of which a cancelled query is no sign). The same request may succeed
+// later.
+func Away(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	switch s := sqlState(err); {
+	case s == "57014": // query_canceled: our own time limit, or a client that went away
+		return errors.Is(err, context.DeadlineExceeded)
+	case len(s) == 5:
+		return s[:2] == "08" || s[:2] == "53" || s[:2] == "57"
+	}
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
+}

@@ -155,6 +155,9 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) 
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
+	if p.RetryAfter == 0 && p.Code == Unavailable {
+		p = &Problem{Code: p.Code, Detail: p.Detail, Errors: p.Errors, RetryAfter: time.Second, Cause: p.Cause}
+	}
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((p.RetryAfter+time.Second-1)/time.Second)))
 	}

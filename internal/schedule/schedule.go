@@ -23,8 +23,10 @@ import (
 )
 
 // Lease is for how long a send is taken by the process that delivers it; it is
-// renewed page by page.
-const Lease = 15 * time.Second
+// renewed page by page. It is short, since a send must not wait for a process that
+// died; one that is slower than this delivers beside another, and what both store is
+// stored once.
+const Lease = 1500 * time.Millisecond
 
 // keptFor is how long a send is remembered after it was accepted and done.
 const keptFor = 8 * 24 * time.Hour // longer than the records of `notifications` are kept
