@@ -8,6 +8,7 @@ package ws
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -405,9 +407,30 @@ func (c *conn) control(h ws.Header, r io.Reader) error {
 		_ = ws.WriteFrame(&buf, ws.NewPongFrame(payload)) // into memory
 		c.wire.Write(buf.Bytes())
 	case ws.OpClose:
-		return errPeerClosed
+		return checkClose(payload)
 	}
 	return nil
+}
+
+// checkClose is errPeerClosed, or what is wrong with a close frame's payload: no
+// body, or a code that an endpoint may send (RFC 6455, section 7.4, and IANA's
+// registry for 1012 to 1014) and a reason in UTF-8.
+func checkClose(payload []byte) error {
+	if len(payload) == 0 {
+		return errPeerClosed
+	}
+	if len(payload) == 1 {
+		return ws.ErrProtocolStatusCodeNotInUse
+	}
+	switch code := binary.BigEndian.Uint16(payload); {
+	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
+	default:
+		return ws.ErrProtocolStatusCodeNotInUse
+	}
+	if !utf8.Valid(payload[2:]) {
+		return wsutil.ErrInvalidUTF8
+	}
+	return errPeerClosed
 }
 
 // fault answers a broken connection as RFC 6455 section 7.4.1 has it.

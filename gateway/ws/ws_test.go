@@ -389,3 +389,28 @@ func TestRefusedHandshakeIsClosed(t *testing.T) {
 		}
 	}
 }
+
+// A close frame that breaks a rule is answered with the code of that rule, and
+// one that keeps them with 1000 (RFC 6455, sections 5.5.1, 7.4 and 8.1).
+func TestAttackCloseFrames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	body := func(code int, reason string) string { return string([]byte{byte(code >> 8), byte(code)}) + reason }
+	want := map[string]gws.StatusCode{
+		"": 1000, "\x03": 1002, "\xff": 1002, body(1000, "\xff"): 1007, body(1000, "a\xc3"): 1007, body(4000, "\xed\xa0\x80"): 1007,
+		body(1000, strings.Repeat("x", 123)): 1000, body(1000, strings.Repeat("x", 124)): 1002, body(1000, "é"): 1000,
+	}
+	for _, code := range []int{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
+		want[body(code, "")], want[body(code, "reason")] = 1002, 1002
+	}
+	for _, code := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
+		want[body(code, "")] = 1000
+	}
+	for payload, code := range want {
+		s := w.open("")
+		s.send(masked(gws.NewFrame(gws.OpClose, true, []byte(payload))))
+		if got, reason := s.closed(); got != code {
+			t.Errorf("%q: closed with %d %s, want %d", payload, got, reason, code)
+		}
+	}
+}
