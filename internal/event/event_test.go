@@ -182,3 +182,23 @@ func BenchmarkStoredAppendJSON(b *testing.B) {
 		buf = s.AppendJSON(buf[:0])
 	}
 }
+
+// A link is read as a browser reads it before it is let pass: a path of the
+// page's own host must stay one.
+func TestAttackLinkToAnotherHost(t *testing.T) {
+	t.Parallel()
+	for link, good := range map[string]bool{
+		"/": true, "/a": true, "/a/": true, "/a//b": true, "/a/../b": true, "/./a": true, "/.": true, "/..": true, "/%2e%2e/a": true, "/a?x=//b\\c": true, "/a#/.//b": true, "/.a//b": true,
+		"https://example.org": true, "HTTP://example.org/a//b": true, "/é": true, "/inbox/5": true,
+		"//evil.example": false, `/\evil.example`: false, `\\evil.example`: false, "///evil.example": false, "/.//evil.example": false, `/.\/evil.example`: false, `/./\evil.example`: false,
+		"/..//evil.example": false, "/a/..//evil.example": false, "/%2e//evil.example": false, "/%2E%2e//evil.example": false, "/.%2e//evil.example": false, "/a/%2e%2E//evil.example": false, "/././/evil.example": false,
+		"/\t/evil.example": false, "/\n/evil.example": false, "/\r/evil.example": false, "\t//evil.example": false, " //evil.example": false, "/\u0085/a": false, "/a\u202egnp": false, "/a\u2028": false,
+		"java\tscript:alert(1)": false, "javascript:alert(1)": false, "data:text/html,x": false, "https:evil.example": false, `https:\\evil.example`: false, `https://good.example\@evil.example`: false, "https:///evil.example": false,
+	} {
+		var v Invalid
+		v.CheckURL("url", link)
+		if (v.Err() == nil) != good {
+			t.Errorf("%q: %v, want it let pass: %t", link, v.Err(), good)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -95,10 +96,43 @@ func (v *Invalid) CheckURL(field, s string) {
 		return
 	}
 	u, err := url.Parse(s)
-	ownPath := strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") && !strings.HasPrefix(s, "/\\")
-	if err != nil || !printable(s) || !(ownPath || (u.Scheme == "http" || u.Scheme == "https") && u.Host != "") {
+	if err != nil || strings.ContainsFunc(s, unlinkable) || !(isOwnPath(s) || (u.Scheme == "http" || u.Scheme == "https") && u.Host != "") {
 		v.Add(field, "url", "must be an http or https URL, or a path that begins with /")
 	}
+}
+
+// unlinkable are characters that browsers remove from a URL before they read it
+// (the URL standard, section 4.4), or that hide what it says.
+func unlinkable(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError
+}
+
+// isOwnPath says whether a browser that resolves s stays on the page's host, also
+// when it resolves the result again. It reads a backslash as a slash and removes
+// dot segments, encoded ones, too: /.//host becomes //host, another host's address.
+func isOwnPath(s string) bool {
+	path, _, _ := strings.Cut(s, "#")
+	path, _, _ = strings.Cut(path, "?")
+	path = strings.ReplaceAll(path, `\`, "/")
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
+		return false
+	}
+	var kept []string
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		switch strings.ReplaceAll(strings.ToLower(segment), "%2e", ".") {
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		case ".":
+		default:
+			kept = append(kept, segment)
+			continue
+		}
+		if i == len(segments)-1 {
+			kept = append(kept, "")
+		}
+	}
+	return len(kept) < 2 || kept[0] != ""
 }
 
 // CheckName notes a name that is not made of lower-case letters, digits, '.', '_'
