@@ -121,13 +121,17 @@ func (s *Store) Create(ctx context.Context, d Destination, now time.Time) (Desti
 	var made Destination
 	err = s.db.Tx(ctx, func(tx pgx.Tx) error {
 		var n int
-		// The account's row is locked, so that two cannot pass the limit together.
-		err := tx.QueryRow(ctx, `
-			select (select count(*) from destinations where account_id = a.id) from accounts a where a.id = $1 for no key update`, d.AccountID).Scan(&n)
+		// The account's row is locked, so that two cannot pass the limit together. The
+		// count is a statement of its own: one statement would count what was there
+		// before it waited for the lock.
+		err := tx.QueryRow(ctx, `select 1 from accounts where id = $1 for no key update`, d.AccountID).Scan(&n)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrNotFound
 		}
 		if err != nil {
+			return fmt.Errorf("locking an account: %w", err)
+		}
+		if err := tx.QueryRow(ctx, `select count(*) from destinations where account_id = $1`, d.AccountID).Scan(&n); err != nil {
 			return fmt.Errorf("counting destinations: %w", err)
 		}
 		if n >= MaxDestinations {
