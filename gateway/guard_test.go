@@ -30,6 +30,7 @@ type world struct {
 	t      *testing.T
 	tokens *token.Authority
 	users  *user.Store
+	db     *postgres.DB
 	url    string
 }
 
@@ -62,7 +63,7 @@ func newWorldOn(t *testing.T, database string, change func(*gateway.Config, *kaf
 	if _, err := k.EnsureTopics(t.Context(), kafka.Layout{Partitions: 1, Replicas: 1, TicksRetention: time.Hour, TicksBytes: 1 << 30}); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, users: user.New(db)}
+	w := &world{t: t, users: user.New(db), db: db}
 	if w.tokens, err = token.New(t.Context(), token.Config{Secret: strings.Repeat("s", 32)}); err != nil {
 		t.Fatal(err)
 	}

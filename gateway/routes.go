@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"io"
+	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/gorilla/mux"
+	swaggerFiles "github.com/swaggo/files/v2"
 	httpSwagger "github.com/swaggo/http-swagger/v2"
 
 	"crier/docs"
@@ -143,14 +145,16 @@ func (g *Gateway) router() http.Handler {
 	m.Handle("/swagger", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
 	m.Handle("/swagger/", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
 	m.PathPrefix("/swagger/").Handler(g.swagger()).Methods("GET", "HEAD")
-	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, r, g.log, problem.New(problem.NotFound, "There is nothing at this address; see /swagger/."))
-	})
+	m.NotFoundHandler = http.HandlerFunc(g.notFound)
 	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", allowed(m, r))
 		problem.Write(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."))
 	})
 	return decodedPaths(m)
+}
+
+func (g *Gateway) notFound(w http.ResponseWriter, r *http.Request) {
+	problem.Write(w, r, g.log, problem.New(problem.NotFound, "There is nothing at this address; see /swagger/."))
 }
 
 // decodedPaths decodes the unreserved characters of a path that a client has
@@ -252,10 +256,16 @@ func (g *Gateway) swagger() http.Handler {
 			g.serveDocument(w)
 			return
 		}
-		if r.Method == http.MethodHead {
-			r = r.Clone(r.Context())
-			r.Method = http.MethodGet // the handler takes no other; net/http leaves the body out
+		// The handler parses again what it is asked for, and answers 500 where that
+		// fails: it gets the names of files only, and no query.
+		info, err := fs.Stat(swaggerFiles.FS, strings.TrimPrefix(r.URL.Path, "/swagger/"))
+		if err != nil || !info.Mode().IsRegular() {
+			g.notFound(w, r)
+			return
 		}
+		r = r.Clone(r.Context())
+		r.RequestURI = r.URL.Path
+		r.Method = http.MethodGet // the handler takes no other; net/http leaves out the body of HEAD
 		ui(w, r)
 	})
 }

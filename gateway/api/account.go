@@ -24,7 +24,8 @@ type PasswordRequest struct {
 	NewPassword string `json:"new_password" example:"battery staple"`
 }
 
-// ChangePassword replaces the person's password and ends all other sessions.
+// ChangePassword replaces the person's password, and ends all other sessions and
+// the links of mails that set a password.
 //
 //	@Summary	Change one's password
 //	@Tags		account
@@ -60,20 +61,12 @@ func (a *API) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Users.SetPassword(r.Context(), acc.ID, hash); err != nil {
-		return err
-	}
-	sessions, err := a.Users.Sessions(r.Context(), who.UserID, time.Now())
+	ended, err := a.Users.SetPassword(r.Context(), acc.ID, hash, who.Session, time.Now())
 	if err != nil {
 		return err
 	}
-	for _, s := range sessions {
-		if s.ID == who.Session {
-			continue
-		}
-		if err := a.endSessions(r.Context(), who.UserID, s.ID); err != nil && problem.Of(err).Code != problem.NotFound {
-			return err
-		}
+	for _, session := range ended {
+		a.sessionEnded(r.Context(), who.UserID, session)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

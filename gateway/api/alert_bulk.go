@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"crier/internal/alert"
 	"crier/internal/event"
@@ -213,7 +214,7 @@ func rowJSON(header, row []string) []byte {
 				members[name] = row[i]
 			}
 		default:
-			members[name] = row[i]
+			members[name] = cellText(row[i])
 		}
 	}
 	b, _ := json.Marshal(members) // texts
@@ -276,8 +277,37 @@ func viewRow(v *alert.View) []string {
 	if v.MaxFirings > 0 {
 		firings = fmt.Sprint(v.MaxFirings)
 	}
-	return []string{fmt.Sprint(v.ID), v.Symbol, string(v.Condition), v.Target, v.Percent, v.Window, v.Low, v.High, v.Confirm, v.Hysteresis, v.Source, v.Repeat, v.Cooldown,
+	row := []string{fmt.Sprint(v.ID), v.Symbol, string(v.Condition), v.Target, v.Percent, v.Window, v.Low, v.High, v.Confirm, v.Hysteresis, v.Source, v.Repeat, v.Cooldown,
 		firings, at(v.ExpiresAt), at(v.Snoozed), v.Email, v.Note, v.Message, string(v.State), fmt.Sprint(v.Firings), at(&v.CreatedAt)}
+	for i := range row {
+		row[i] = cell(row[i])
+	}
+	return row
+}
+
+// isFormula says whether a spreadsheet may run a cell; the full-width signs are
+// read as the others where they are written (OWASP, CSV injection).
+func isFormula(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", r)
+}
+
+// cell is a text as a CSV cell that spreadsheets show and do not run: with an
+// apostrophe before it, which spreadsheets take for "this is text". A text that
+// begins so already gets another one, so that cellText finds each again.
+func cell(s string) string {
+	if isFormula(strings.TrimLeft(s, "'")) {
+		return "'" + s
+	}
+	return s
+}
+
+// cellText is what cell has written.
+func cellText(s string) string {
+	if text, ok := strings.CutPrefix(s, "'"); ok && isFormula(strings.TrimLeft(text, "'")) {
+		return text
+	}
+	return s
 }
 
 // BulkRequest is one change of many alerts.

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"crier/gateway/hub"
 	"crier/internal/event"
 	"crier/internal/problem"
 	"crier/internal/user"
@@ -119,10 +118,7 @@ func (a *API) ConfirmReset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.endSessions(r.Context(), uid, ""); err != nil && problem.Of(err).Code != problem.NotFound {
-		return err
-	}
-	a.Hub.EndSession(uid, "", hub.LoggedOut)
+	a.sessionEnded(r.Context(), uid, "")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -289,8 +289,7 @@ func (a *API) Rotate(ctx context.Context, old string) (LoginAnswer, error) {
 	now := time.Now()
 	uid, session, refresh, err := a.Users.Refresh(ctx, old, now, a.RefreshTTL)
 	if errors.Is(err, user.ErrRefreshReused) {
-		a.Hub.EndSession(uid, session, hub.LoggedOut)
-		a.signal(ctx, event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
+		a.sessionEnded(ctx, uid, session)
 		return LoginAnswer{}, problem.New(problem.RefreshReused, "The session was ended.")
 	}
 	if errors.Is(err, user.ErrRefresh) {
@@ -381,9 +380,15 @@ func (a *API) endSessions(ctx context.Context, uid event.UserID, session string)
 		}
 		return err
 	}
+	a.sessionEnded(ctx, uid, session)
+	return nil
+}
+
+// sessionEnded closes the streams of a session that was ended, "": of all of the
+// user's, here and at the other gateways.
+func (a *API) sessionEnded(ctx context.Context, uid event.UserID, session string) {
 	a.Hub.EndSession(uid, session, hub.LoggedOut)
 	a.signal(ctx, event.Signal{Type: event.SignalSessionEnded, UserID: uid, Session: session})
-	return nil
 }
 
 // Profile shows the person who asks.

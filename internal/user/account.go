@@ -198,12 +198,37 @@ func IDsByName(ctx context.Context, tx pgx.Tx, names []string) (map[string]event
 	return out, nil
 }
 
-// SetPassword replaces an account's password hash.
-func (s *Store) SetPassword(ctx context.Context, id int64, hash string) error {
-	if _, err := s.db.Exec(ctx, `update users set password_hash = $2 where id = $1`, id, hash); err != nil {
-		return fmt.Errorf("setting a password: %w", err)
+// SetPassword replaces an account's password hash and, in the same transaction,
+// ends what the old one or its loss could have opened: reset links that are out,
+// and all sessions but keep ("": all). It returns the sessions that it ended.
+func (s *Store) SetPassword(ctx context.Context, id int64, hash, keep string, now time.Time) ([]string, error) {
+	var ended []string
+	err := s.db.Tx(ctx, func(tx pgx.Tx) (err error) {
+		ended, err = setPassword(ctx, tx, strconv.FormatInt(id, 10), hash, keep, now)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting a password: %w", err)
 	}
-	return nil
+	return ended, nil
+}
+
+// setPassword is SetPassword within tx. The account's row is locked first, so
+// that two changes of one password do not wait for each other.
+func setPassword(ctx context.Context, tx pgx.Tx, id, hash, keep string, now time.Time) ([]string, error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`update users set password_hash = $2 where id = $1::bigint`, id, hash)
+	batch.Queue(`update password_resets set used_at = $2 where user_id = $1 and used_at is null`, id, now)
+	batch.Queue(`delete from stream_tickets where user_id = $1 and ($2 = '' or session_id::text is distinct from $2)`, id, keep)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, `
+		update sessions set ended_at = $3 where user_id = $1 and ended_at is null and ($2 = '' or id::text <> $2) returning id::text`, id, keep, now)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // Note remembers a fact about this installation; Noted reads it, "" if there is none.

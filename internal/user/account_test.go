@@ -116,8 +116,8 @@ func TestAccounts(t *testing.T) {
 	if want := map[event.UserID]struct{}{ann.UserID(): {}, zoe.UserID(): {}}; err != nil || !maps.Equal(found, want) {
 		t.Errorf("found %v, %v", found, err)
 	}
-	if err := w.SetPassword(t.Context(), ann.ID, "new"); err != nil {
-		t.Error(err)
+	if ended, err := w.SetPassword(t.Context(), ann.ID, "new", "", time.Now()); err != nil || len(ended) != 0 {
+		t.Error(ended, err)
 	}
 	if got, _ := w.ByID(t.Context(), ann.UserID()); got.PasswordHash != "new" {
 		t.Errorf("hash %q", got.PasswordHash)

@@ -84,10 +84,14 @@ func (s *Store) Reset(ctx context.Context, id string, now time.Time) (Reset, err
 }
 
 // UseReset sets the account's password by a request, once, and ends its other
-// requests; ErrNoReset if it is no longer good.
+// requests and its sessions; ErrNoReset if it is no longer good.
 func (s *Store) UseReset(ctx context.Context, id, hash string, now time.Time) (event.UserID, error) {
 	var uid event.UserID
 	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		// The account's row first, as setPassword has it.
+		if _, err := tx.Exec(ctx, `select from users where id = (select user_id::bigint from password_resets where id = $1::uuid) for no key update`, id); err != nil {
+			return err
+		}
 		err := tx.QueryRow(ctx, `update password_resets set used_at = $2 where id = $1::uuid and used_at is null and expires_at > $2 returning user_id`, id, now).Scan((*string)(&uid))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrNoReset
@@ -95,10 +99,7 @@ func (s *Store) UseReset(ctx context.Context, id, hash string, now time.Time) (e
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `update password_resets set used_at = $2 where user_id = $1 and used_at is null`, string(uid), now); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `update users set password_hash = $2 where id::text = $1`, string(uid), hash)
+		_, err = setPassword(ctx, tx, string(uid), hash, "", now)
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrNoReset) {

@@ -1,0 +1,165 @@
+package gateway_test
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"crier/internal/user"
+)
+
+// Attacks on accounts and on what the gateway writes; each test is one.
+
+// Who got hold of a reset link must not use it once the owner has changed the
+// password, nor a session that was begun with the old one.
+func TestAttackResetLinkAfterChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	if status, _, text := w.ask("POST", "/api/v1/signup", `{"username":"ann","email":"ann@example.org","password":"correct horse"}`); status != 201 {
+		t.Fatalf("%d %s", status, text)
+	}
+	login := func() string {
+		var answer struct{ Access string }
+		status, _, text := w.ask("POST", "/api/v1/login", `{"username":"ann","password":"correct horse"}`)
+		if err := json.Unmarshal([]byte(text), &answer); status != 200 || err != nil {
+			t.Fatalf("%d %s", status, text)
+		}
+		return answer.Access
+	}
+	owner, thief := login(), login()
+	if status, _, text := w.ask("POST", "/api/v1/password/reset", `{"username":"ann"}`); status/100 != 2 {
+		t.Fatalf("%d %s", status, text)
+	}
+	var id string
+	if err := w.db.QueryRow(t.Context(), `select id::text from password_resets`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := w.users.Signer(t.Context(), user.Resetting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, text := w.ask("POST", "/api/v1/password", `{"password":"correct horse","new_password":"battery staple"}`, bearer(owner)); status != 204 {
+		t.Fatalf("%d %s", status, text)
+	}
+	status, _, text := w.ask("POST", "/api/v1/password/reset/confirm", fmt.Sprintf(`{"token":%q,"new_password":"mallory's own"}`, signer.Token(id)))
+	if status != http.StatusNotFound {
+		t.Errorf("the link after the change: %d %s, want 404", status, text)
+	}
+	if status, _, text := w.ask("GET", "/api/v1/profile", "", bearer(thief)); status != http.StatusUnauthorized {
+		t.Errorf("another session: %d %s, want 401", status, text)
+	}
+	if status, _, text := w.ask("GET", "/api/v1/profile", "", bearer(owner)); status != 200 {
+		t.Errorf("the owner's session: %d %s", status, text)
+	}
+}
+
+// A stream of names that are no files must not count as failures of the gateway.
+func TestAttackSwaggerNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, name := range []string{"1:2", "%25zz", ":", "a:b/c", "index.html/..", "%2e%2e/go.mod", "..%2fgo.mod", "nothing.js", "a/b", "%00", "a%20b", "%", "1:2?x=/y"} {
+		status, h, text := w.raw("GET", "/swagger/"+name)
+		if status != 404 && status != 400 || status == 404 && h.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %.100s", name, status, text)
+		}
+	}
+	for _, name := range []string{"index.html", "index.html?x=/1:2", "swagger-ui.css", "swagger-ui-bundle.js?x=/a:b", "favicon-32x32.png", "doc.json"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			if status, _, text := w.raw(method, "/swagger/"+name); status != 200 {
+				t.Errorf("%s %s: %d %.100s", method, name, status, text)
+			}
+		}
+	}
+}
+
+// raw asks for a target as it is written, which a URL of net/url may not be.
+func (w *world) raw(method, target string) (int, http.Header, string) {
+	return w.ask(method, "/", "", func(r *http.Request) {
+		r.URL.Opaque, r.URL.RawQuery, _ = strings.Cut("//"+r.URL.Host+target, "?")
+	})
+}
+
+// Parallel requests must not pass a limit together that each alone keeps.
+func TestAttackLimitsInParallel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	access, _ := w.signUp("ann")
+	status, _, text := w.ask("POST", "/api/v1/accounts", `{"account_name":"ann's","email":"ann@example.org"}`, bearer(access))
+	var account struct{ ID int64 }
+	if err := json.Unmarshal([]byte(text), &account); status != 201 || err != nil {
+		t.Fatalf("%d %s", status, text)
+	}
+	for _, c := range []struct{ path, body, table string }{
+		{fmt.Sprintf("/api/v1/accounts/%d/destinations", account.ID), `{"url":"https://1.1.1.1/hook"}`, "destinations"},
+	} {
+		var all sync.WaitGroup
+		made := make([]int, 200)
+		for i := range made {
+			all.Go(func() {
+				made[i], _, _ = w.ask("POST", c.path, c.body, bearer(access))
+			})
+		}
+		all.Wait()
+		answers := make(map[int]int)
+		for _, status := range made {
+			answers[status]++
+		}
+		var n int
+		if err := w.db.QueryRow(t.Context(), `select count(*) from `+c.table).Scan(&n); err != nil || n != 100 || answers[201] != 100 || answers[409] != 100 {
+			t.Errorf("%s: %d made, answers %v, %v; want 100 each of 201 and 409", c.table, n, answers, err)
+		}
+	}
+}
+
+// What somebody wrote into an alert must not be run by the spreadsheet that opens
+// its export; an import finds the text again.
+func TestAttackFormulasInExport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	access, _ := w.signUp("ann")
+	notes := []string{`=cmd()`, `+1`, `-1`, `@SUM(A1)`, "\t=1", `'=1`, `''=1`, `'quoted'`, `＝1`, `plain`, "a=b"}
+	for _, note := range notes {
+		body, err := json.Marshal(map[string]string{"condition": "above", "target": "1", "note": note})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, _, text := w.ask("POST", "/api/v1/alerts", string(body), bearer(access)); status != 201 {
+			t.Fatalf("%q: %d %s", note, status, text)
+		}
+	}
+	export := func() (string, []string) {
+		_, _, text := w.ask("GET", "/api/v1/alerts/export", "", bearer(access))
+		rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+		if err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+		var cells []string
+		for _, row := range rows[1:] {
+			for _, c := range row {
+				if c != "" && strings.ContainsAny(c[:1], "=+-@\t\r\n") || strings.HasPrefix(c, "＝") {
+					t.Errorf("the cell %q is run", c)
+				}
+			}
+			cells = append(cells, row[17])
+		}
+		return text, cells
+	}
+	text, before := export()
+	if status, _, answer := w.ask("POST", "/api/v1/alerts/import", text, bearer(access), func(r *http.Request) { r.Header.Set("Content-Type", "text/csv") }); status != 200 || !strings.Contains(answer, fmt.Sprintf(`"created":%d`, len(notes))) {
+		t.Fatalf("%d %s", status, answer)
+	}
+	_, after := export()
+	count := make(map[string]int)
+	for _, c := range after {
+		count[c]++
+	}
+	for _, c := range before {
+		if count[c] != 2 {
+			t.Errorf("%q: %d times behind the import, want 2 of %q", c, count[c], after)
+		}
+	}
+}
