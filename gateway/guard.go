@@ -89,6 +89,9 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	if who.Cookie && !safe(r.Method) && !g.sameOrigin(r) {
 		return problem.New(problem.BadOrigin, "A page of another origin may not use this session's cookie.")
 	}
+	if err := meantFor(r, who); err != nil {
+		return err
+	}
 	switch {
 	case rt.Scope == api.Person && who.UserID == "":
 		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
@@ -101,6 +104,18 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		w.Header().Set("Cache-Control", "no-store")
 	}
 	return rt.Handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
+}
+
+// meantFor refuses a request that names another user than the one who makes it.
+func meantFor(r *http.Request, who api.Principal) error {
+	want := r.Header.Get(api.ForUser)
+	switch {
+	case want == "" || want == string(who.UserID):
+		return nil
+	case who.UserID == "" && who.Service == "":
+		return problem.New(problem.Unauthorized, "The request was made for a user who is not signed in any more.")
+	}
+	return problem.New(problem.WrongUser, "The request was made for another user than the one who is signed in ("+api.ForUser+").")
 }
 
 func safe(method string) bool { return method == "GET" || method == "HEAD" || method == "OPTIONS" }

@@ -36,6 +36,11 @@ func (p Principal) Sender() string {
 // Cookie is the name of the session cookie.
 const Cookie = "crier_session"
 
+// ForUser is the header in which a client names the user that a request is made for.
+// A page shows one user's things while the cookie, which all tabs share, may by now
+// be another's.
+const ForUser = "X-Crier-User"
+
 type principalKey struct{}
 
 // WithPrincipal puts who makes a request into its context.

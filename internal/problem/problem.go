@@ -40,6 +40,7 @@ const (
 	UsernameTaken       Code = "username_taken"
 	EmailTaken          Code = "email_taken"
 	Conflict            Code = "conflict"
+	WrongUser           Code = "wrong_user"
 	KeyReused           Code = "idempotency_key_reused"
 	TooMany             Code = "too_many_requests"
 	LimitReached        Code = "limit_reached"
@@ -74,6 +75,7 @@ var Catalogue = map[Code]Entry{
 	UsernameTaken:       {http.StatusConflict, "This username is taken", "choose another"},
 	EmailTaken:          {http.StatusConflict, "This email address is taken", "choose another, or sign in"},
 	Conflict:            {http.StatusConflict, "Not in the present state", "read it again first"},
+	WrongUser:           {http.StatusConflict, "Somebody else is signed in", "ask who is signed in (GET /profile); nothing was changed"},
 	KeyReused:           {http.StatusUnprocessableEntity, "This Idempotency-Key was used for something else", "use a new key"},
 	TooMany:             {http.StatusTooManyRequests, "Too many tries", "wait for Retry-After seconds"},
 	LimitReached:        {http.StatusConflict, "A limit of this account is reached", "delete some first"},

@@ -15,7 +15,7 @@ function view(root, params, isNew) {
   const next = safeNext(params.next);
   const draw = () => {
     if (get('status')?.users === 'external') root.replaceChildren(gatePanel('person', 'Sign-in is elsewhere', ''));
-    else if (!root.firstElementChild) root.append(form(next, isNew));
+    else if (!root.firstElementChild) root.append(form(next, isNew, params.ended === 'yes'));
     root.querySelector('[data-testid=guest-entry]')?.toggleAttribute('hidden', !get('status')?.embedded);
     root.querySelector('[data-testid=other-way]')?.toggleAttribute('hidden', !isNew && get('status')?.signup === false);
   };
@@ -30,7 +30,7 @@ function safeNext(next) {
   return next && /^\/(?![/\\])/.test(next) ? next : '/inbox';
 }
 
-function form(next, isNew) {
+function form(next, isNew, hasEnded) {
   const username = h('input', { id: 'username', name: 'username', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true, maxlength: '150' });
   const password = h('input', { id: 'password', name: 'password', type: 'password', autocomplete: isNew ? 'new-password' : 'current-password', required: true });
   const email = h('input', { id: 'email', name: 'email', type: 'email', autocomplete: 'email' });
@@ -51,6 +51,7 @@ function form(next, isNew) {
   const other = isNew ? ['Already have an account?', '/login', 'Log in'] : ['No account yet?', '/signup', 'Sign up'];
   return h('div', { class: 'page narrow' },
     h('h1', { tabindex: '-1' }, isNew ? 'Sign up' : 'Log in'),
+    hasEnded && h('p', { class: 'lead small', role: 'status', 'data-testid': 'session-ended' }, 'Your session has ended. Log in to go on where you were.'),
     h('form', {
       novalidate: true,
       class: 'card',

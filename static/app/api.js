@@ -1,11 +1,15 @@
 // Requests to the gateway. The session cookie says who asks; the header
 // X-Crier-CSRF shows that the request was made by this page and not by a form
-// on another one, so it goes with every request.
+// on another one, so it goes with every request. All tabs share the cookie: X-Crier-User says for
+// whom this one asks, so that nothing happens to whoever signed in elsewhere.
 
-import { emit } from './state.js';
+import { emit, get } from './state.js';
 
 // Longer than any answer takes that still helps the person who waits for it.
 const ANSWER_WITHIN_MS = 10_000;
+
+// Asked for to learn or to change who is here.
+const ANYBODYS = ['/profile', '/login', '/signup', '/guest', '/status'];
 
 /** A refused or unanswered request. `fields` maps a field's name to its message. */
 export class ApiError extends Error {
@@ -31,6 +35,7 @@ export async function api(method, path, body, { headers = {}, keepalive = false,
       headers: {
         Accept: 'application/json',
         'X-Crier-CSRF': '1',
+        ...(get('user') && !ANYBODYS.includes(path) ? { 'X-Crier-User': get('user').id } : {}),
         ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
         ...headers,
       },
@@ -46,5 +51,6 @@ export async function api(method, path, body, { headers = {}, keepalive = false,
   try { data = text ? JSON.parse(text) : undefined; } catch { data = undefined; }
   if (answer.ok) return data;
   if (answer.status === 401) emit('unauthorized', path);
+  if (data?.code === 'wrong_user') emit('wrong-user');
   throw new ApiError(answer.status, data);
 }

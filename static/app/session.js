@@ -5,14 +5,34 @@
 import { api } from './api.js';
 import { emit, get, kept, on, set } from './state.js';
 import { go } from './router.js';
+import { toast } from './toast.js';
 
+// Views that say something to strangers, too, and so stay when a session ends.
+const OPEN_TO_ALL = ['/prices', '/login', '/signup', '/reset'];
+
+/** Asks who is here. That it is another, or nobody any more, was done elsewhere, and is said. */
 export async function loadProfile() {
+  let user = null;
   try {
-    become(await api('GET', '/profile'));
+    user = await api('GET', '/profile');
   } catch (error) {
     if (error.status !== 401) throw error;
-    become(null);
   }
+  if (get('user') && !user) {
+    ended();
+    return;
+  }
+  const another = get('user') && get('user').id !== user?.id;
+  become(user);
+  if (another) toast(`Somebody else has signed in in this browser. This page now shows what is ${user.username}’s.`, { failed: true });
+}
+
+/** The session has ended elsewhere: the way back leads to what was shown. */
+function ended() {
+  const here = location.pathname + location.search;
+  become(null);
+  if (OPEN_TO_ALL.includes(location.pathname)) toast('Your session has ended. Log in to go on.', { failed: true });
+  else go(`/login?ended=yes&next=${encodeURIComponent(here)}`);
 }
 
 /** At the start: only where a session is likely. The stream's `ready` corrects the guess. */
@@ -56,6 +76,9 @@ export const signedOut = () => become(null);
  */
 export async function ensureUser() {
   if (get('user')) return get('user');
+  // Another tab may have signed in meanwhile: a guest would take its place.
+  if (kept.get('session')) await loadProfile();
+  if (get('user')) return get('user');
   if (get('status')?.embedded) {
     become((await api('POST', '/guest')).user);
     return get('user');
@@ -75,5 +98,6 @@ function become(user) {
 // A request that was refused means that the session ended elsewhere. Login
 // itself answers 401 too, for a wrong password.
 on('unauthorized', (path) => {
-  if (get('user') && path !== '/login' && path !== '/profile' && path !== '/password') become(null);
+  if (get('user') && path !== '/login' && path !== '/profile' && path !== '/password') ended();
 });
+on('wrong-user', () => { loadProfile().catch(() => {}); });
