@@ -1997,7 +1997,45 @@ const docTemplate = `{
                     "200": {
                         "description": "OK",
                         "schema": {
+                            "$ref": "#/definitions/api.ReadAllAnswer"
+                        }
+                    }
+                }
+            }
+        },
+        "/notifications/read-all/undo": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "Undo marking all notifications read",
+                "parameters": [
+                    {
+                        "description": "read_at of the answer that is undone",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.ReadAllUndo"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "the counts after it",
+                        "schema": {
                             "$ref": "#/definitions/event.Counts"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
                         }
                     }
                 }
@@ -4572,6 +4610,33 @@ const docTemplate = `{
                 },
                 "type": {
                     "type": "string"
+                }
+            }
+        },
+        "api.ReadAllAnswer": {
+            "type": "object",
+            "properties": {
+                "read_at": {
+                    "description": "What undoes exactly this: see /notifications/read-all/undo.",
+                    "type": "string"
+                },
+                "unread": {
+                    "type": "integer"
+                },
+                "unseen": {
+                    "type": "integer"
+                },
+                "version": {
+                    "type": "integer"
+                }
+            }
+        },
+        "api.ReadAllUndo": {
+            "type": "object",
+            "properties": {
+                "read_at": {
+                    "type": "string",
+                    "example": "2026-01-02T03:04:05.123456Z"
                 }
             }
         },

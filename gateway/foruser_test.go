@@ -41,6 +41,7 @@ func TestRequestForAnotherUser(t *testing.T) {
 		{"a token of another", "POST", "/api/v1/notifications/read-all", "", func(r *http.Request) { bearer(token)(r); r.Header.Set("X-Crier-User", ids[0]) }, 409, "wrong_user"},
 		{"an account for another", "POST", "/api/v1/accounts", `{"name":"x"}`, as(two, ids[0]), 409, "wrong_user"},
 		{"leaving for another", "POST", "/api/v1/logout", "", as(two, ids[0]), 409, "wrong_user"},
+		{"a service", "GET", "/api/v1/accounts", "", func(r *http.Request) { r.Header.Set("X-API-Key", apiKey); r.Header.Set("X-Crier-User", ids[0]) }, 200, ""},
 		{"nobody where anybody may", "POST", "/api/v1/accounts", `{"name":"x"}`, func(r *http.Request) { r.Header.Set("X-Crier-User", ids[0]) }, 401, "unauthorized"},
 	} {
 		status, _, text := w.ask(c.method, c.path, c.body, c.who)

@@ -110,9 +110,9 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 func meantFor(r *http.Request, who api.Principal) error {
 	want := r.Header.Get(api.ForUser)
 	switch {
-	case want == "" || want == string(who.UserID):
+	case want == "" || want == string(who.UserID) || who.Service != "": // a service is nobody's tab
 		return nil
-	case who.UserID == "" && who.Service == "":
+	case who.UserID == "":
 		return problem.New(problem.Unauthorized, "The request was made for a user who is not signed in any more.")
 	}
 	return problem.New(problem.WrongUser, "The request was made for another user than the one who is signed in ("+api.ForUser+").")

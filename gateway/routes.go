@@ -50,6 +50,7 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/notifications", Scope: api.Person, Handler: a.List},
 		{Method: "GET", Path: "/notifications/counts", Scope: api.Person, Handler: a.Counts},
 		{Method: "POST", Path: "/notifications/read-all", Scope: api.Person, Handler: a.ReadAll},
+		{Method: "POST", Path: "/notifications/read-all/undo", Scope: api.Person, Handler: a.UndoReadAll},
 		{Method: "POST", Path: "/notifications/seen", Scope: api.Person, Handler: a.Seen},
 		{Method: "GET", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.ScheduledSend},
 		{Method: "DELETE", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.CancelSend},

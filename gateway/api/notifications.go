@@ -369,15 +369,60 @@ func (a *API) Mark(mark inbox.Mark) Handler {
 	}
 }
 
+// ReadAllAnswer is what marking everything read answers with.
+type ReadAllAnswer struct {
+	event.Counts
+	// What undoes exactly this: see /notifications/read-all/undo.
+	ReadAt time.Time `json:"read_at"`
+}
+
 // ReadAll marks everything read.
 //
 //	@Summary	Mark all notifications read
 //	@Tags		notifications
-//	@Success	200	{object}	event.Counts
+//	@Success	200	{object}	ReadAllAnswer
 //	@Security	bearer
 //	@Router		/notifications/read-all [post]
 func (a *API) ReadAll(w http.ResponseWriter, r *http.Request) error {
-	counts, err := a.Inbox.Mark(r.Context(), Who(r).UserID, inbox.Read, nil, time.Now())
+	at := time.Now().UTC().Truncate(time.Microsecond) // as Postgres keeps it
+	counts, err := a.Inbox.Mark(r.Context(), Who(r).UserID, inbox.Read, nil, at)
+	if err != nil && !errors.Is(err, inbox.ErrNoInbox) {
+		return err
+	}
+	if err == nil {
+		a.announce(r.Context(), Who(r).UserID, counts)
+	}
+	return encode(w, http.StatusOK, ReadAllAnswer{counts, at})
+}
+
+// ReadAllUndo says which marking of everything is to be undone.
+type ReadAllUndo struct {
+	ReadAt string `json:"read_at" example:"2026-01-02T03:04:05.123456Z"`
+}
+
+// UndoReadAll makes unread what a marking of everything has marked.
+//
+//	@Summary	Undo marking all notifications read
+//	@Tags		notifications
+//	@Param		body	body		ReadAllUndo		true	"read_at of the answer that is undone"
+//	@Success	200		{object}	event.Counts	"the counts after it"
+//	@Failure	400		{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications/read-all/undo [post]
+func (a *API) UndoReadAll(w http.ResponseWriter, r *http.Request) error {
+	var body ReadAllUndo
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	var v event.Invalid
+	at := v.CheckTimeText("read_at", body.ReadAt)
+	if body.ReadAt == "" {
+		v.Add("read_at", "required", "is required")
+	}
+	if len(v) > 0 {
+		return v
+	}
+	counts, err := a.Inbox.Mark(r.Context(), Who(r).UserID, inbox.UndoRead, nil, at)
 	return a.marked(w, r, counts, err)
 }
 

@@ -21,6 +21,9 @@ const (
 	Unread    Mark = "unread"
 	Archive   Mark = "archive"
 	Unarchive Mark = "unarchive"
+	// UndoRead takes back a Read by its time: nothing that was read before or after
+	// it becomes unread.
+	UndoRead Mark = "read undone"
 )
 
 // markSQL changes rows and says, of those that it changed from unread to read
@@ -30,6 +33,8 @@ var markSQL = map[Mark]string{
 	Read: `update notifications n set read_at = $3 where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is null and n.gone_at is null
 		returning -1, n.id > $4`,
 	Unread: `update notifications n set read_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at is not null and n.gone_at is null and $3::timestamptz is not null
+		returning 1, n.id > $4`,
+	UndoRead: `update notifications n set read_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.read_at = $3 and n.archived_at is null and n.gone_at is null
 		returning 1, n.id > $4`,
 	Archive: `update notifications n set archived_at = $3, read_at = coalesce(n.read_at, $3)
 		from notifications o where o.user_id = n.user_id and o.id = n.id

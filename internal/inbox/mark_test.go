@@ -79,6 +79,34 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// Undoing a marking of everything makes unread what that one has marked: nothing
+// that was read before or after it, nothing archived since, nothing of others.
+func TestUndoReadAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill(ann, 1, 5)
+	w.fill(bob, 1, 5)
+	at := time.Now().Truncate(time.Microsecond)
+	mark := func(user event.UserID, m inbox.Mark, at time.Time, ids ...int64) {
+		t.Helper()
+		if _, err := w.Mark(t.Context(), user, m, ids, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(ann, inbox.Read, at.Add(-time.Second), 1)
+	mark(ann, inbox.Read, at)
+	mark(bob, inbox.Read, at)
+	mark(ann, inbox.Unread, at.Add(time.Second), 2)
+	mark(ann, inbox.Read, at.Add(2*time.Second), 2)
+	mark(ann, inbox.Archive, at.Add(time.Second), 3)
+	w.wantCounts(ann, 0, 0)
+	mark(ann, inbox.UndoRead, at)
+	w.wantCounts(ann, 2, 2)
+	w.wantCounts(bob, 0, 0)
+	mark(ann, inbox.UndoRead, at)
+	w.wantCounts(ann, 2, 2)
+}
+
 // What is not in one's own inbox cannot be marked.
 func TestMarkWhatIsNotThere(t *testing.T) {
 	t.Parallel()

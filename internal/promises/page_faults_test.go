@@ -65,6 +65,18 @@ func TestPageAgreesWithTheServer(t *testing.T) {
 	mustDo(t, ann.Client, "POST", "/notifications/read-all", nil, nil)
 	page.until("no row is unread, and no badge", rows+` === 81 && document.querySelectorAll('[data-testid=inbox-item].unread').length === 0 && document.querySelector('[data-testid=unread]').hidden`)
 
+	// Undo of "Mark all read" brings back what it marked, however much that is.
+	for i := range 60 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("more ", i)})
+	}
+	page.until("60 are unread", `document.querySelector('[data-testid=unread]').textContent === '60'`)
+	page.click(sel("read-all"))
+	page.until("all are read", `document.querySelector('[data-testid=unread]').hidden`)
+	page.click(sel("undo"))
+	page.until("60 are unread again", `document.querySelector('[data-testid=unread]').textContent === '60' && !document.querySelector('[data-testid=unread]').hidden`)
+	mustDo(t, ann.Client, "POST", "/notifications/read-all", nil, nil)
+	page.until("read elsewhere", `document.querySelector('[data-testid=unread]').hidden`)
+
 	mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": "to be archived"})
 	page.until("it is there, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived')`)
 	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => inbox.archive(inbox.items[0].id)).then(() => true)`)

@@ -60,3 +60,33 @@ func TestPageOfAnEndedSession(t *testing.T) {
 	page.click(sel("login-submit"))
 	page.until("it is where it was", `location.pathname === '/send' && document.querySelector('[data-view=send][aria-current=page]')`)
 }
+
+// Search and filter of the inbox are in its address: a reload and the way back keep
+// both the list and the box.
+func TestPageKeepsTheSearch(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	ann := p.SignUp("ann")
+	for i := range 9 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("Item ", i)})
+	}
+	page.until("nine rows", rows+` === 9`)
+	const found = rows + ` === 1 && document.querySelector('[data-testid=inbox-item]').textContent.includes('Item 7') && document.querySelector('[data-testid=inbox-search]').value === 'Item 7' && new URLSearchParams(location.search).get('q') === 'Item 7'`
+	page.write(sel("inbox-search"), "Item 7")
+	page.until("one is found", found)
+	page.goTo("prices")
+	eval[bool](page, `(history.back(), true)`)
+	page.until("it is found after going back", `location.pathname === '/inbox' && `+found)
+	eval[bool](page, `(location.reload(), true)`)
+	page.until("it is found after a reload", found)
+	page.click(sel("inbox-item") + " a")
+	page.until("in full, beside the list", `/^\/inbox\/\d+$/.test(location.pathname) && `+found)
+	page.click(sel("filter-unread"))
+	page.until("filtered, too", `new URLSearchParams(location.search).get('unread') === 'true' && document.querySelector('[data-testid=filter-unread]').getAttribute('aria-pressed') === 'true'`)
+	page.goTo("prices")
+	page.goTo("inbox")
+	page.until("the rail leads to all", rows+` === 9 && location.search === '' && document.querySelector('[data-testid=inbox-search]').value === ''`)
+}

@@ -42,7 +42,7 @@ export function alertsView(root, params) {
     reconcile(list, alerts.items, ({ id }) => id, createRow, (node, alert) => updateRow(node, alert, alert.id === selected));
     list.hidden = alerts.items.length === 0;
     form.node.hidden = !get('user') && get('status')?.users === 'external';
-    form.node.classList.toggle('quiet', selected !== undefined);
+    form.node.classList.toggle('beside-detail', selected !== undefined);
     more.hidden = !alerts.next;
     const key = alerts.items.length > 0 ? '' : `${get('user')?.id} ${get('status') === null} ${alerts.phase}`;
     if (key !== noticeKey) notice.replaceChildren(...(key ? [noticeFor(form)] : []));

@@ -23,7 +23,7 @@ export async function showNotification(root, id, signal, left) {
   } catch (error) {
     if (signal.aborted) return;
     root.replaceChildren(error.status === 404
-      ? h('div', { class: 'panel' }, h('h2', {}, `No notification ${id}`), h('p', {}, 'This inbox has none with that number.'), h('a', { class: 'button', href: '/inbox' }, 'Back to the inbox'))
+      ? h('div', { class: 'panel' }, h('h2', {}, `No notification ${id}`), h('p', {}, 'This inbox has none with that number.'), h('a', { class: 'button', href: inbox.address() }, 'Back to the inbox'))
       : failedPanel('The notification could not be loaded.', error, () => showNotification(root, id, signal, left)));
     return;
   }
@@ -56,7 +56,7 @@ function article(item, signal, left) {
   describe();
   const link = safeLink(item.url);
   return h('article', { class: 'detail', 'data-testid': 'inbox-detail', 'data-id': item.id },
-    h('a', { class: 'back', href: '/inbox' }, icon('back'), 'Close'),
+    h('a', { class: 'back', href: inbox.address() }, icon('back'), 'Close'),
     h('h2', {}, item.title || item.kind),
     item.body && h('p', { class: 'full' }, item.body),
     link && h('p', {}, linkTo(link)),

@@ -15,7 +15,7 @@ export function createRow(item) {
   const mark = h('button', { type: 'button', class: 'icon-button', 'data-testid': 'toggle-read', onclick: () => inbox.setRead(item.id, !node.item.read_at) });
   const archive = h('button', { type: 'button', class: 'icon-button', title: 'Archive', 'aria-label': 'Archive', 'data-testid': 'archive', onclick: () => inbox.archive(item.id) }, icon('archive'));
   const node = h('li', { class: 'row', 'data-testid': 'inbox-item', 'data-id': item.id },
-    h('a', { class: 'row-link', href: `/inbox/${item.id}` },
+    h('a', { class: 'row-link' },
       h('span', { class: 'dot' }), h('span', { class: 'text' }, parts.unread, h('span', { class: 'first-line' }, parts.title, parts.priority), parts.body)),
     h('span', { class: 'side' }, parts.time, h('span', { class: 'row-actions' }, mark, archive)));
   node.addEventListener('keydown', (event) => key(event, node));
@@ -38,6 +38,7 @@ export function updateRow(node, item, selected) {
   parts.unread.hidden = !unread;
   node.classList.toggle('unread', unread);
   const link = node.firstElementChild;
+  link.setAttribute('href', inbox.address(item.id));
   if (selected) link.setAttribute('aria-current', 'true');
   else link.removeAttribute('aria-current');
   const label = unread ? 'Mark as read' : 'Mark as unread';

@@ -15,8 +15,6 @@ const SHOWN_A_SECOND = 5;
 const ITEMS_KEPT = 500;
 const PENDING_KEPT = 200;
 const REFRESH_AFTER_MS = 400;
-// "Mark all read" can be taken back while every unread item is loaded.
-const UNDOABLE_READS = 50;
 
 class Inbox {
   items = [];
@@ -97,6 +95,14 @@ class Inbox {
     return this.items.find((item) => item.id === id) ?? api('GET', `/notifications/${id}`);
   }
 
+  /** Where the page shows this list, with one of its items in full if it is named. */
+  address(id) {
+    const query = new URLSearchParams();
+    if (this.filter.q) query.set('q', this.filter.q);
+    if (this.filter.unread) query.set('unread', 'true');
+    return `/inbox${id === undefined ? '' : `/${id}`}${query.size > 0 ? `?${query}` : ''}`;
+  }
+
   find(id) { return this.items.find((item) => item.id === id); }
 
   arrive(notification) {
@@ -169,19 +175,31 @@ class Inbox {
   }
 
   async readAll() {
-    const unread = this.items.filter((item) => !item.read_at).map(({ id }) => id);
-    const undoable = unread.length <= UNDOABLE_READS && unread.length === get('counts').unread;
+    const unread = get('counts').unread;
+    let at;
     try {
-      setCounts(await api('POST', '/notifications/read-all'));
+      const { read_at: readAt, ...counts } = await api('POST', '/notifications/read-all');
+      at = readAt;
+      setCounts(counts);
     } catch (error) {
       sayFailed('Nothing was marked.', error);
       return;
     }
-    const now = new Date().toISOString();
     for (const item of [...this.items, ...this.pending]) {
-      if (!item.read_at) this.#mark(item.id, now);
+      if (!item.read_at) this.#mark(item.id, at);
     }
-    toast('All marked as read', undoable && unread.length > 0 ? { undo: () => unread.forEach((id) => this.setRead(id, false)) } : {});
+    toast('All marked as read', unread > 0 ? { undo: () => this.#undoReadAll(at) } : {});
+  }
+
+  /** The server knows what that one marking has marked, whether it is loaded here or not. */
+  async #undoReadAll(at) {
+    try {
+      setCounts(await api('POST', '/notifications/read-all/undo', { read_at: at }));
+    } catch (error) {
+      sayFailed('All are still read.', error);
+      return;
+    }
+    this.refresh();
   }
 
   async sawAll() {

@@ -27,7 +27,7 @@ export function inboxView(root, params) {
   const notice = h('div', { class: 'notice' });
   const more = h('button', { type: 'button', class: 'more', 'data-testid': 'inbox-more', onclick: loadMore }, 'Older');
   const readAll = h('button', { type: 'button', class: 'link', 'data-testid': 'read-all', onclick: () => inbox.readAll() }, 'Mark all read');
-  const filters = makeFilters();
+  const filters = makeFilters(signal);
   const pane = h('section', { class: 'list-pane', 'aria-label': 'Inbox' },
     h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Inbox'), filters.node, readAll),
     top, pill, list, notice, more);
@@ -40,6 +40,7 @@ export function inboxView(root, params) {
 
   function paint() {
     if (signal.aborted) return;
+    keepAddress();
     reconcile(list, inbox.items, ({ id }) => id, createRow, (node, item) => updateRow(node, item, item.id === selected));
     list.hidden = inbox.items.length === 0;
     more.hidden = !inbox.next;
@@ -53,6 +54,12 @@ export function inboxView(root, params) {
     else halves.clear();
   }
 
+  // Search and filter are in the address, so that they survive a reload and the way back.
+  function keepAddress() {
+    const { search } = new URL(inbox.address(), location.origin);
+    if (search !== location.search) history.replaceState(history.state, '', location.pathname + search);
+  }
+
   let noticeKey = '';
   function paintNotice() {
     const key = inbox.items.length > 0 ? 'none' : `${inbox.phase} ${inbox.filter.unread} ${inbox.filter.q}`;
@@ -64,7 +71,7 @@ export function inboxView(root, params) {
   function showSelected() {
     reading.abort();
     reading = new AbortController();
-    const leave = () => go('/inbox');
+    const leave = () => go(inbox.address());
     if (selected !== undefined) showNotification(halves.detail, selected, reading.signal, leave);
     else halves.detail.replaceChildren(nothingSelected());
   }
@@ -82,13 +89,15 @@ export function inboxView(root, params) {
   inbox.shown = true;
   on('inbox', draw, signal);
   on('counts', () => { draw(); inbox.sawAll(); }, signal);
-  inbox.load();
+  inbox.load(filterOf(params));
   inbox.sawAll();
   paint();
   showSelected();
 
   return {
     update(next) {
+      const filter = filterOf(next);
+      if (filter.q !== inbox.filter.q || filter.unread !== inbox.filter.unread) inbox.load(filter);
       const id = Number(next.id) || undefined;
       if (id === selected) return;
       selected = id;
@@ -105,11 +114,14 @@ export function inboxView(root, params) {
   };
 }
 
-function makeFilters() {
+const filterOf = ({ q = '', unread }) => ({ q: q.trim(), unread: unread === 'true' });
+
+function makeFilters(signal) {
   const choice = (name, unread) => h('button', { type: 'button', 'data-testid': `filter-${name}`, onclick: () => inbox.load({ ...inbox.filter, unread }) }, name);
   const all = choice('all', false);
   const unread = choice('unread', true);
   let timer = 0;
+  signal.addEventListener('abort', () => clearTimeout(timer));
   const search = h('input', {
     type: 'search', class: 'search', placeholder: 'Search', 'aria-label': 'Search the inbox', 'data-testid': 'inbox-search',
     oninput: () => {
@@ -121,7 +133,7 @@ function makeFilters() {
   const paint = () => {
     all.setAttribute('aria-pressed', String(!inbox.filter.unread));
     unread.setAttribute('aria-pressed', String(inbox.filter.unread));
-    if (inbox.filter.q === '' && document.activeElement !== search) search.value = '';
+    if (document.activeElement !== search) search.value = inbox.filter.q;
   };
   return { node, paint };
 }
