@@ -90,6 +90,13 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := os.MkdirAll(e.dataDir, 0o711); err != nil {
 		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 	}
+	// Before anything is written: of two first starts at the same moment one is told
+	// that the folder is taken.
+	release, err := embedded.LockDir(e.dataDir)
+	if err != nil {
+		return facts, secrets{}, err
+	}
+	h.stack.Push("lock of the data dir", func(context.Context) error { return release() })
 	if c.Feeds == "" {
 		c.Feeds = monitor.Auto
 	}

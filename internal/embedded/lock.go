@@ -42,6 +42,16 @@ func lockDir(dir, what string) (*dirLock, error) {
 	return &dirLock{f: f}, nil
 }
 
+// LockDir takes a whole data directory for this process, until the returned function
+// is called or the process ends in whatever way. Error: *DirInUseError.
+func LockDir(dir string) (release func() error, err error) {
+	l, err := lockDir(dir, "parts")
+	if err != nil {
+		return nil, err
+	}
+	return l.release, nil
+}
+
 // awaitDir takes the lock as soon as its holder gives it back. It polls: waiting
 // in the kernel could not be given up when ctx ends.
 func awaitDir(ctx context.Context, dir, what string) (*dirLock, error) {

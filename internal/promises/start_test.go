@@ -121,3 +121,35 @@ func TestStartWithoutRights(t *testing.T) {
 		t.Errorf("a wrong password: after %v: %s", time.Since(began), said)
 	}
 }
+
+// Of several first starts on one folder at the same moment one runs, and each of the
+// others says that the folder is in use.
+func TestFirstStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	first := criertest.NewProgram(t)
+	programs := []*criertest.Program{first}
+	for range 4 {
+		p := criertest.NewProgram(t)
+		p.Dir = first.Dir
+		programs = append(programs, p)
+	}
+	for _, p := range programs {
+		p.Launch("CRIER_DATA_DIR=" + first.Dir)
+	}
+	running := 0
+	for _, p := range programs {
+		criertest.Eventually(t, 2*patience, "it runs or has ended", func() bool {
+			return strings.Contains(p.Log(), "Crier is running") || strings.Contains(p.Log(), "is in use by another process")
+		})
+		if strings.Contains(p.Log(), "Crier is running") {
+			running++
+			p.Await()
+			p.Stop()
+		} else {
+			ended(t, p)
+		}
+	}
+	if running != 1 {
+		t.Errorf("%d of %d run", running, len(programs))
+	}
+}
