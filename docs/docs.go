@@ -2567,6 +2567,12 @@ const docTemplate = `{
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
                     }
                 }
             }
@@ -3303,6 +3309,12 @@ const docTemplate = `{
                     },
                     "409": {
                         "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -4416,6 +4428,10 @@ const docTemplate = `{
                 "password": {
                     "type": "string",
                     "example": "correct horse"
+                },
+                "refresh": {
+                    "description": "Refresh is a refresh token of an earlier sign-in, if there is one: others'\nfailed logins do not lock out a device that was here before.",
+                    "type": "string"
                 },
                 "username": {
                     "type": "string",

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"crier/gateway"
+	"crier/internal/kafka"
 	"crier/internal/user"
 )
 
@@ -161,5 +163,78 @@ func TestAttackFormulasInExport(t *testing.T) {
 		if count[c] != 2 {
 			t.Errorf("%q: %d times behind the import, want 2 of %q", c, count[c], after)
 		}
+	}
+}
+
+// Wrong passwords, many at once, must not all be tried, nor lock out the owner:
+// neither at another address nor on a device that has signed in before.
+func TestAttackPasswordsInParallel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.TrustedProxies = []string{"127.0.0.1"} })
+	_, cookie := w.signUp("ann")
+	_, stranger := w.signUp("bob")
+	from := func(address string) credential {
+		return func(r *http.Request) { r.Header.Set("X-Forwarded-For", address) }
+	}
+	login := func(password, refresh string, who ...credential) (int, http.Header, string) {
+		return w.ask("POST", "/api/v1/login", fmt.Sprintf(`{"username":"ann","password":%q,"refresh":%q}`, password, refresh), who...)
+	}
+	_, _, text := login("correct horse", "", from("198.51.100.7"))
+	var before struct{ Refresh string }
+	if err := json.Unmarshal([]byte(text), &before); err != nil || before.Refresh == "" {
+		t.Fatalf("%s: %v", text, err)
+	}
+	var all sync.WaitGroup
+	answers := make([]int, 200)
+	for i := range answers {
+		all.Go(func() {
+			var h http.Header
+			answers[i], h, _ = login("wrong", "", from(fmt.Sprintf("2001:db8::%x", i)))
+			if answers[i] == 429 && h.Get("Retry-After") == "" {
+				t.Error("429 without Retry-After")
+			}
+		})
+	}
+	all.Wait()
+	tried, refused := 0, 0
+	for _, status := range answers {
+		switch status {
+		case 401:
+			tried++
+		case 429:
+			refused++
+		}
+	}
+	if tried > 20 || tried+refused != len(answers) {
+		t.Errorf("%d tried, %d refused, want at most 20 tried", tried, refused)
+	}
+	for ; tried < 20; tried++ { // those that the queue had no place for
+		login("wrong", "", from("2001:db8::1"))
+	}
+	attacker := from("2001:db8::ffff")
+	with := func(c *http.Cookie) credential {
+		return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value}) }
+	}
+	for _, c := range []struct {
+		name, refresh string
+		who           []credential
+		want          int
+	}{
+		{"the attacker's network", "", []credential{attacker}, 429},
+		{"with another account's cookie", "", []credential{attacker, with(stranger)}, 429},
+		{"with an invented refresh token", "x", []credential{attacker}, 429},
+		{"another address", "", []credential{from("198.51.100.8")}, 200},
+		{"a known device by its cookie", "", []credential{attacker, with(cookie)}, 200},
+		{"a known device by its refresh token", before.Refresh, []credential{attacker}, 200},
+	} {
+		if status, _, text := login("correct horse", c.refresh, c.who...); status != c.want {
+			t.Errorf("%s: %d %.200s, want %d", c.name, status, text, c.want)
+		}
+	}
+	for range 20 {
+		login("wrong", "", attacker, with(cookie))
+	}
+	if status, _, _ := login("correct horse", "", attacker, with(cookie)); status != 429 {
+		t.Errorf("a known device that guesses: %d, want 429", status)
 	}
 }

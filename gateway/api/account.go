@@ -54,10 +54,10 @@ func (a *API) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Only this account's hash counts: somebody else's email address may read as
 	// this username does, and their password is no proof of being this person.
-	if _, err := a.checkPassword(r, acc.Username, in.Password, []user.Account{acc}); err != nil {
+	if _, err := a.checkPassword(r, acc.Username, in.Password, "", []user.Account{acc}); err != nil {
 		return err
 	}
-	hash, err := a.hasher.Hash(r.Context(), in.NewPassword)
+	hash, err := a.hash(r.Context(), in.NewPassword)
 	if err != nil {
 		return err
 	}

@@ -1,19 +1,23 @@
 package api
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
 	"crier/internal/event"
 )
 
-// Failed logins allowed in a window, by name and by address: enough for
-// somebody who has forgotten, too few for who guesses.
+// Failed logins allowed in a window: enough for somebody who has forgotten, too
+// few for who guesses. A name is limited at each address, so that who fails on
+// purpose does not lock its owner out, and more widely at all of them together;
+// a device that has signed in to the account before has a count of its own.
 const (
 	failureWindow     = 15 * time.Minute
-	failuresByName    = 20
+	failuresByPair    = 20 // of a name at an address, or of a known device
 	failuresByAddress = 200
-	maxFailureKeys    = 100_000 // beyond it, the oldest window is forgotten
+	failuresByName    = 1000
+	maxFailureKeys    = 300_000 // beyond it, the oldest window is forgotten
 )
 
 // failures counts failed logins in fixed windows. It is safe for concurrent use.
@@ -25,31 +29,58 @@ type failures struct {
 
 func newFailures() *failures { return &failures{counts: make(map[string]int)} }
 
-// turn begins a new window when the present one is over, or too full.
-func (f *failures) turn(now time.Time) {
+// counter is one count of failures, and its limit.
+type counter struct {
+	key   string
+	limit int
+}
+
+// countersOf are the counts of a login by name from address; device is the
+// session by which the account knows the device, "" if it does not.
+func countersOf(name, address, device string) []counter {
+	if device != "" {
+		return []counter{{"d:" + device, failuresByPair}}
+	}
+	// Who has one IPv6 address has all of its network's.
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		if network, err := ip.Prefix(64); err == nil {
+			address = network.String()
+		}
+	}
+	return []counter{{"p:" + name + "\x00" + address, failuresByPair}, {"a:" + address, failuresByAddress}, {"n:" + name, failuresByName}}
+}
+
+// begin counts a login as failed before its password is looked at, so that many
+// at once do not all pass; succeeded takes that back. It returns how long the
+// login must wait, and then has counted nothing; 0 if it need not.
+func (f *failures) begin(of []counter, now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if now.Sub(f.started) > failureWindow || len(f.counts) > maxFailureKeys {
 		f.counts, f.started = make(map[string]int), now
 	}
-}
-
-// wait is how long a login by name from address must wait, 0 if it need not.
-func (f *failures) wait(name, address string, now time.Time) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.turn(now)
-	if f.counts["n:"+name] >= failuresByName || f.counts["a:"+address] >= failuresByAddress {
-		return f.started.Add(failureWindow).Sub(now)
+	for _, c := range of {
+		if f.counts[c.key] >= c.limit {
+			return f.started.Add(failureWindow).Sub(now)
+		}
+	}
+	for _, c := range of {
+		f.counts[c.key]++
 	}
 	return 0
 }
 
-// failed notes a failed login.
-func (f *failures) failed(name, address string, now time.Time) {
+// succeeded takes back what begin has counted.
+func (f *failures) succeeded(of []counter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.turn(now)
-	f.counts["n:"+name]++
-	f.counts["a:"+address]++
+	for _, c := range of {
+		if f.counts[c.key] > 1 {
+			f.counts[c.key]--
+		} else {
+			delete(f.counts, c.key) // a new window may have begun since
+		}
+	}
 }
 
 // cuts remembers for a while why streams were cut, so that their readers can be

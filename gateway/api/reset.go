@@ -78,7 +78,7 @@ type ConfirmRequest struct {
 //	@Tags		account
 //	@Param		body	body	ConfirmRequest	true	"the link's token, and the new password"
 //	@Success	204
-//	@Failure	400,404	{object}	Problem
+//	@Failure	400,404,429	{object}	Problem
 //	@Router		/password/reset/confirm [post]
 func (a *API) ConfirmReset(w http.ResponseWriter, r *http.Request) error {
 	var in ConfirmRequest
@@ -107,7 +107,7 @@ func (a *API) ConfirmReset(w http.ResponseWriter, r *http.Request) error {
 	} else if err != nil {
 		return err
 	}
-	hash, err := a.hasher.Hash(r.Context(), in.NewPassword)
+	hash, err := a.hash(r.Context(), in.NewPassword)
 	if err != nil {
 		return err
 	}

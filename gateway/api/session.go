@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ type UserView struct {
 //	@Tags		account
 //	@Param		body	body		SignupRequest	true	"name, password and perhaps an email address"
 //	@Success	201		{object}	UserView
-//	@Failure	400,409	{object}	Problem
+//	@Failure	400,409,429	{object}	Problem
 //	@Router		/signup [post]
 func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
 	var in SignupRequest
@@ -71,7 +72,7 @@ func (a *API) createAccount(ctx context.Context, in SignupRequest) (user.Account
 	if a.ExternalUsers {
 		return user.Account{}, problem.New(problem.Forbidden, "People sign up with the identity provider here.")
 	}
-	hash, err := a.hasher.Hash(ctx, in.Password)
+	hash, err := a.hash(ctx, in.Password)
 	if err != nil {
 		return user.Account{}, err
 	}
@@ -110,6 +111,9 @@ type LoginRequest struct {
 	Username string `json:"username,omitempty" example:"ann"`
 	Email    string `json:"email,omitempty"`
 	Password string `json:"password" example:"correct horse"`
+	// Refresh is a refresh token of an earlier sign-in, if there is one: others'
+	// failed logins do not lock out a device that was here before.
+	Refresh string `json:"refresh,omitempty"`
 }
 
 // LoginAnswer is what a sign-in brings.
@@ -165,7 +169,7 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	acc, err := a.checkPassword(r, name, in.Password, found)
+	acc, err := a.checkPassword(r, name, in.Password, in.Refresh, found)
 	if err != nil {
 		return LoginAnswer{}, err
 	}
@@ -183,11 +187,18 @@ func (a *API) mayGetCookie(r *http.Request) error {
 }
 
 // checkPassword returns the account of found that has this password. Failures are
-// counted for name and for the client's address.
-func (a *API) checkPassword(r *http.Request, name, password string, found []user.Account) (user.Account, error) {
-	address, key, now := a.RemoteFunc(r), strings.ToLower(name), time.Now()
-	exempt := a.Embedded && isLoopback(address)
-	if wait := a.logins.wait(key, address, now); wait > 0 && !exempt {
+// counted, see countersOf; refresh may be a token of an earlier sign-in.
+func (a *API) checkPassword(r *http.Request, name, password, refresh string, found []user.Account) (user.Account, error) {
+	address := a.RemoteFunc(r)
+	device, err := a.knownDevice(r, refresh, found)
+	if err != nil {
+		return user.Account{}, err
+	}
+	var counters []counter
+	if !a.Embedded || !isLoopback(address) {
+		counters = countersOf(strings.ToLower(name), address, device)
+	}
+	if wait := a.logins.begin(counters, time.Now()); wait > 0 {
 		return user.Account{}, &problem.Problem{Code: problem.TooMany, Detail: "Too many failed logins.", RetryAfter: wait}
 	}
 	if len(found) == 0 {
@@ -196,11 +207,50 @@ func (a *API) checkPassword(r *http.Request, name, password string, found []user
 	for _, acc := range found {
 		ok, err := a.hasher.Verify(r.Context(), password, acc.PasswordHash)
 		if err != nil || ok {
-			return acc, err
+			a.logins.succeeded(counters) // or was not looked at
+			return acc, busy(err)
 		}
 	}
-	a.logins.failed(key, address, now)
 	return user.Account{}, problem.New(problem.InvalidLogin, "The name or the password is wrong.")
+}
+
+// knownDevice is the session by which one of the accounts knows the device that
+// asks, "" if none does: the session's own token or cookie, or a refresh token.
+// The session may have ended.
+func (a *API) knownDevice(r *http.Request, refresh string, found []user.Account) (string, error) {
+	known := func(uid event.UserID) bool {
+		return slices.ContainsFunc(found, func(acc user.Account) bool { return acc.UserID() == uid })
+	}
+	if who := Who(r); who.Session != "" && known(who.UserID) {
+		return who.Session, nil
+	}
+	if c, err := r.Cookie(Cookie); err == nil {
+		if id, err := a.Tokens.Check(c.Value); err == nil && id.Session != "" && known(id.UserID) {
+			return id.Session, nil
+		}
+	}
+	if refresh == "" {
+		return "", nil
+	}
+	uid, session, err := a.Users.SessionOf(r.Context(), refresh)
+	if errors.Is(err, user.ErrRefresh) || err == nil && !known(uid) {
+		return "", nil
+	}
+	return session, err
+}
+
+// hash is a new password's hash.
+func (a *API) hash(ctx context.Context, password string) (string, error) {
+	hash, err := a.hasher.Hash(ctx, password)
+	return hash, busy(err)
+}
+
+// busy makes user.ErrBusy the problem that it is for a client.
+func busy(err error) error {
+	if errors.Is(err, user.ErrBusy) {
+		return &problem.Problem{Code: problem.TooMany, Detail: "Too many people sign in at the moment.", RetryAfter: 2 * time.Second}
+	}
+	return err
 }
 
 // signIn begins a session, sets its cookie and returns its tokens.

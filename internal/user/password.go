@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -50,10 +51,19 @@ func CheckPassword(v *event.Invalid, field, password string) {
 	}
 }
 
+// maxWaiting is how many passwords may wait to be hashed, for each that is hashed:
+// about two seconds of work. Who comes then learns at once to come back later.
+const maxWaiting = 64
+
+// ErrBusy is a password that was not hashed, because too many wait.
+var ErrBusy = errors.New("too many passwords wait to be hashed")
+
 // Hasher hashes passwords, as many at once as there are processors: each takes
-// 19 MiB, and a storm of logins must not take them all.
+// 19 MiB, and a storm of logins must not take them all. So many may wait, others
+// get ErrBusy.
 type Hasher struct {
 	slots chan struct{}
+	queue chan struct{} // places of those that wait or are hashed
 	// decoy is compared with when there is no such user, so that the answer
 	// takes as long.
 	decoy string
@@ -61,7 +71,8 @@ type Hasher struct {
 
 // NewHasher makes a Hasher.
 func NewHasher() *Hasher {
-	h := &Hasher{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))}
+	n := max(1, runtime.GOMAXPROCS(0))
+	h := &Hasher{slots: make(chan struct{}, n), queue: make(chan struct{}, n*(1+maxWaiting))}
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // never fails, see its document
 	h.decoy = encode(salt, argon2.IDKey([]byte("decoy"), salt, argonTime, argonMemory, argonLanes, argonKey))
@@ -75,9 +86,15 @@ func encode(salt, key []byte) string {
 
 func (h *Hasher) slot(ctx context.Context) (func(), error) {
 	select {
+	case h.queue <- struct{}{}:
+	default:
+		return nil, ErrBusy
+	}
+	select {
 	case h.slots <- struct{}{}:
-		return func() { <-h.slots }, nil
+		return func() { <-h.slots; <-h.queue }, nil
 	case <-ctx.Done():
+		<-h.queue
 		return nil, context.Cause(ctx)
 	}
 }

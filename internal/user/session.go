@@ -102,6 +102,21 @@ func (s *Store) Refresh(ctx context.Context, refresh string, now time.Time, ttl 
 	return user, session, next, nil
 }
 
+// SessionOf is the user and session that a refresh token was made for, also when
+// it was used or the session has ended: it says who was here before, and lets
+// nobody in. ErrRefresh if there is none.
+func (s *Store) SessionOf(ctx context.Context, refresh string) (user event.UserID, session string, err error) {
+	err = s.db.QueryRow(ctx, `select s.user_id, s.id::text from refresh_tokens r join sessions s on s.id = r.session_id where r.hash = $1`, hashSecret(refresh)).
+		Scan((*string)(&user), &session)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", "", ErrRefresh
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("reading a refresh token: %w", err)
+	}
+	return user, session, nil
+}
+
 // LiveOf says which of the sessions go on; those that do not are absent. A text
 // that is no session's id is one that does not.
 func (s *Store) LiveOf(ctx context.Context, sessions []string, now time.Time) (map[string]bool, error) {
