@@ -4339,6 +4339,7 @@ const docTemplate = `{
                     "type": "string"
                 },
                 "stale": {
+                    "description": "Stale: one of Crier's own feeds that has been silent for longer than it ever is.",
                     "type": "boolean"
                 }
             }

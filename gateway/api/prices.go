@@ -112,15 +112,23 @@ func (a *API) SymbolList(w http.ResponseWriter, r *http.Request) error {
 	return encode(w, http.StatusOK, Page{Count: int64(len(out)), Results: out})
 }
 
-// staleAfter is when a source that has gone silent is called stale.
-const staleAfter = 60 * time.Second
+// staleAfter is how long a source may be silent until it is called stale. Crier's own
+// feeds of markets tick every few seconds; how often others write, nobody has said,
+// and a replay ends.
+var staleAfter = map[string]time.Duration{"live": time.Minute, "simulated": time.Minute}
+
+func stale(kind string, silent time.Duration) bool {
+	limit, expected := staleAfter[kind]
+	return expected && silent > limit
+}
 
 // FeedView is a source of ticks as people are told of it.
 type FeedView struct {
 	Source string    `json:"source"`
 	Kind   string    `json:"kind"`
 	Last   time.Time `json:"last"`
-	Stale  bool      `json:"stale"`
+	// Stale: one of Crier's own feeds that has been silent for longer than it ever is.
+	Stale bool `json:"stale"`
 }
 
 // StatusView is what a page needs to know before anyone signs in.
@@ -151,7 +159,8 @@ func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
 		st.Users = "external"
 	}
 	for source, last := range a.Hub.Sources() {
-		st.Feeds = append(st.Feeds, FeedView{source, SourceKind(source), last.UTC(), now.Sub(last) > staleAfter})
+		kind := SourceKind(source)
+		st.Feeds = append(st.Feeds, FeedView{source, kind, last.UTC(), stale(kind, now.Sub(last))})
 	}
 	slices.SortFunc(st.Feeds, func(x, y FeedView) int { return y.Last.Compare(x.Last) })
 	return encode(w, http.StatusOK, st)

@@ -2,7 +2,7 @@
 // to go, or that the alert would fire at once, and under it a chart in which its
 // marks can be dragged.
 
-import { alertCommand, alertRequest, CONDITIONS, distanceText, isMet, markOf, needsOf } from './alert-words.js';
+import { alertCommand, alertRequest, CONDITIONS, distanceText, firstText, isMet, markOf, needsOf } from './alert-words.js';
 import { api } from './api.js';
 import { priceChart } from './chart.js';
 import { h, setText } from './dom.js';
@@ -115,7 +115,7 @@ export function alertForm(signal, created) {
     distance.classList.toggle('met', met);
     if (!price) setText(distance, symbol.value ? 'no price yet' : '');
     else if (!mark) setText(distance, `now ${priceText(price.price, price.scale)}`);
-    else setText(distance, `now ${priceText(price.price, price.scale)} · ${met ? 'would fire at once' : distanceText(price.price, mark)}`);
+    else setText(distance, `now ${priceText(price.price, price.scale)} · ${met ? 'would fire at once' : firstText(request, price.price) || distanceText(price.price, mark)}`);
   }
 
   async function create() {

@@ -50,6 +50,19 @@ export function markOf(alert, price) {
   return Math.abs(Number(price) - Number(alert.low)) <= Math.abs(Number(price) - Number(alert.high)) ? alert.low : alert.high;
 }
 
+/**
+ * What has to happen before the alert can fire: an edge counts only from its other
+ * side. '' where nothing has to.
+ */
+export function firstText({ condition, target, low, high }, price) {
+  const inside = low && high && compare(price, low) >= 0 && compare(price, high) <= 0;
+  if (condition === 'crosses_above' && target && compare(price, target) >= 0) return `must fall below ${priceText(target)} first`;
+  if (condition === 'crosses_below' && target && compare(price, target) <= 0) return `must rise above ${priceText(target)} first`;
+  if (condition === 'enters' && inside) return 'already in the band: must leave it first';
+  if (condition === 'exits' && low && high && !inside) return 'already outside: must come into the band first';
+  return '';
+}
+
 /** "0.42 % to go" */
 export function distanceText(price, target) {
   return `${percentText(percentBetween(price, target))} to go`;

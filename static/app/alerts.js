@@ -3,7 +3,7 @@
 import { alertForm } from './alert-form.js';
 import { showAlert } from './alert-detail.js';
 import { alerts } from './alert-store.js';
-import { alertSentence, distanceText, extrasText, isMet, markOf, repeatText } from './alert-words.js';
+import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, repeatText } from './alert-words.js';
 import { h, reconcile, setText } from './dom.js';
 import { emptyPanel, failedPanel, gatePanel, skeleton } from './feedback.js';
 import { priceText } from './format.js';
@@ -127,7 +127,7 @@ function paintDistance(node) {
   const mark = alert.state === 'created' && price ? markOf(alert, price.price) : undefined;
   if (!mark) setText(parts.distance, '');
   else if (isMet(alert.condition, price.price, mark)) setText(parts.distance, `now ${priceText(price.price, price.scale)}`);
-  else setText(parts.distance, distanceText(price.price, mark));
+  else setText(parts.distance, firstText(alert, price.price) || distanceText(price.price, mark));
 }
 
 /** What an alert is good for, where no alert is chosen. */

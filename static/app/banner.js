@@ -30,7 +30,8 @@ function show() {
   if (of('replay').length > 0) {
     lines.push(['replay', 'Replayed prices.', 'These ticks were recorded earlier and are played again. They are no present market prices.']);
   }
-  const stale = feeds.filter((feed) => feed.stale).map(({ source }) => source);
+  // Whoever else writes ticks has an interval of their own: their age stands beside the price.
+  const stale = feeds.filter((feed) => feed.stale && feed.kind !== 'external').map(({ source }) => source);
   if (stale.length > 0) {
     lines.push(['stale', `No new prices from ${stale.join(', ')}.`, 'What is shown is the last that came.']);
   }

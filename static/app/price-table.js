@@ -105,6 +105,7 @@ function paintSource(cell, price) {
   const since = kind === 'replay' ? price.heardAt : Date.parse(price.time);
   const age = Date.now() - since;
   const old = feed?.stale || age > OLD_MS;
+  const late = kind === 'external' ? '' : 'stale, '; // others tick as they like
   const key = `${price.source} ${kind} ${old}`;
   if (cell.dataset.key !== key) {
     cell.dataset.key = key;
@@ -112,5 +113,5 @@ function paintSource(cell, price) {
       h('span', { class: `tag ${kind ?? ''}`, title: price.source }, sourceText(kind, price.source)),
       old ? h('span', { class: 'old', title: exactText(price.time) }) : '');
   }
-  if (old) setText(cell.querySelector('.old'), age > AGE_MS ? `stale, ${relativeText(since)} old` : 'stale');
+  if (old) setText(cell.querySelector('.old'), age > AGE_MS ? `${late}${relativeText(since)} old` : 'stale');
 }

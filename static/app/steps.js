@@ -5,7 +5,7 @@
 import { api } from './api.js';
 import { alertCommand, alertRequest, CONDITIONS } from './alert-words.js';
 import { h, icon } from './dom.js';
-import { clockText, moved, percentBetween, percentText, priceText } from './format.js';
+import { clockText, compare, moved, percentBetween, percentText, priceText } from './format.js';
 import { whileBusy } from './form.js';
 import { ensureUser } from './session.js';
 import { get, kept, on } from './state.js';
@@ -107,10 +107,14 @@ function alertStep() {
     const price = symbol && priceOf(symbol);
     return price && alertRequest({ symbol, condition: 'above', target: moved(price.price, ALERT_AWAY_MILLIONTHS) });
   };
+  // What is set is what the sentence names, as long as the price has not got there.
+  let named;
+  const ahead = () => named && compare(priceOf(named.symbol).price, named.target) < 0;
   async function create() {
     const user = await ensureUser();
     if (!user) return;
-    const request = wish();
+    if (!ahead()) self.refresh(); // the price has gone past what was named meanwhile
+    const request = named ?? wish();
     const alert = await api('POST', '/alerts', request);
     self.done();
     trace.replaceChildren(
@@ -131,6 +135,7 @@ function alertStep() {
   }
   self.refresh = () => {
     const request = wish();
+    named = request;
     button.disabled = !request;
     if (!request) {
       text.textContent = 'Waiting for a first price to set it at.';
@@ -143,6 +148,7 @@ function alertStep() {
   };
   // The sentence follows the price, but no faster than it can be read.
   setInterval(() => { if (self.node.isConnected) self.refresh(); }, 2_000);
+  on('prices', () => { if (self.node.isConnected && named && !ahead()) self.refresh(); });
   return self;
 }
 
