@@ -238,3 +238,28 @@ func TestAttackPasswordsInParallel(t *testing.T) {
 		t.Errorf("a known device that guesses: %d, want 429", status)
 	}
 }
+
+// A link that a victim opens must not show them in a room: it brings the session
+// cookie along, but not the header of an event stream's reader.
+func TestAttackLinkJoinsRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	access, cookie := w.signUp("ann")
+	who := func(accept string) credential {
+		return func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+			r.Header.Set("Accept", accept)
+		}
+	}
+	for _, accept := range []string{"text/html,application/xhtml+xml,*/*;q=0.8", "*/*", ""} {
+		status, _, text := w.ask("GET", "/api/v1/stream?join=friends", "", who(accept))
+		if status != http.StatusForbidden || !strings.Contains(text, "bad_origin") {
+			t.Errorf("a link with Accept %q: %d %s, want 403", accept, status, text)
+		}
+	}
+	for name, c := range map[string]credential{"EventSource": who("text/event-stream"), "a token": bearer(access)} {
+		if status, _, text := w.ask("GET", "/api/v1/stream?join=friends", "", c); status != 404 || !strings.Contains(text, `no room \"friends\"`) {
+			t.Errorf("%s: %d %s, want to be let in to look for the room", name, status, text)
+		}
+	}
+}

@@ -29,10 +29,15 @@ import (
 //	@Param			Last-Event-ID	header	string	false	"as since, which it wins over"
 //	@Produce		text/event-stream
 //	@Success		200	{string}	string
-//	@Failure		400,401	{object}	Problem
+//	@Failure		400,401,403	{object}	Problem
 //	@Security		bearer
 //	@Router			/stream [get]
 func (a *API) Stream(w http.ResponseWriter, r *http.Request) error {
+	// A link of another site brings the cookie along (SameSite=Lax), but cannot set
+	// this header, which EventSource always does: no link shows anybody in a room.
+	if r.URL.Query().Get("join") != "" && Who(r).Cookie && !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		return problem.New(problem.BadOrigin, "A request with the session cookie joins rooms with Accept: text/event-stream only.")
+	}
 	st, begin, err := a.open(r)
 	if err != nil {
 		return err
