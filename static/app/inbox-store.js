@@ -27,11 +27,17 @@ class Inbox {
   atTop = true; // told by the view
   shown = false; // told by the view
   #turn = 0;
+  #loading = Promise.resolve();
   #shownAt = [];
   #refreshTimer = 0;
 
   /** Loads the first page under a filter; what is there stays until the answer is. */
-  async load(filter = this.filter) {
+  load(filter = this.filter) {
+    this.#loading = this.#load(filter);
+    return this.#loading;
+  }
+
+  async #load(filter) {
     const turn = ++this.#turn;
     if (filter.unread !== this.filter.unread || filter.q !== this.filter.q) this.items = [];
     this.filter = filter;
@@ -53,6 +59,7 @@ class Inbox {
   }
 
   async more() {
+    await this.#loading; // a list that is being replaced has no next page yet
     if (!this.next) return;
     const turn = this.#turn;
     const page = await api('GET', this.next);
@@ -72,8 +79,11 @@ class Inbox {
       if (!loaded || turn !== this.#turn) return;
       const newest = loaded.items[0]?.id ?? 0;
       const arrivedMeanwhile = this.filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
-      this.items = [...arrivedMeanwhile, ...loaded.items];
-      this.next = loaded.next;
+      // Pages that were asked for meanwhile stay.
+      const oldest = loaded.items.at(-1)?.id ?? 0;
+      const older = this.items.filter(({ id }) => id < oldest);
+      this.items = [...arrivedMeanwhile, ...loaded.items, ...older];
+      if (older.length === 0) this.next = loaded.next;
       this.pending = this.pending.map((waiting) => loaded.items.find(({ id }) => id === waiting.id) ?? waiting);
       emit('inbox');
     }, REFRESH_AFTER_MS);
