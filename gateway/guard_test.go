@@ -64,7 +64,7 @@ func newWorldOn(t *testing.T, database string, change func(*gateway.Config, *kaf
 		t.Fatal(err)
 	}
 	w := &world{t: t, users: user.New(db), db: db}
-	if w.tokens, err = token.New(t.Context(), token.Config{Secret: strings.Repeat("s", 32)}); err != nil {
+	if w.tokens, err = token.New(token.Config{Secret: strings.Repeat("s", 32)}); err != nil {
 		t.Fatal(err)
 	}
 	if w.Gateway, err = gateway.New(cfg, db, k, w.tokens, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err != nil {
@@ -146,7 +146,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	if status, _, text := w.ask("POST", "/api/v1/logout", `{"all":true}`, bearer(revoked)); status != 204 {
 		t.Fatalf("logging out: %d %s", status, text)
 	}
-	id, err := w.tokens.Check(access)
+	id, err := w.tokens.Check(t.Context(), access)
 	if err != nil {
 		t.Fatal(err)
 	}

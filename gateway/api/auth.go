@@ -112,7 +112,7 @@ func (a *API) byKey(r *http.Request, key string) (Principal, error) {
 
 // ByToken is who a token speaks for, if its session lives.
 func (a *API) ByToken(ctx context.Context, text string) (Principal, error) {
-	id, err := a.Tokens.Check(text)
+	id, err := a.Tokens.Check(ctx, text)
 	if errors.Is(err, token.ErrExpired) {
 		return Principal{}, problem.New(problem.TokenExpired, "The token has expired.")
 	}

@@ -225,7 +225,7 @@ func (a *API) knownDevice(r *http.Request, refresh string, found []user.Account)
 		return who.Session, nil
 	}
 	if c, err := r.Cookie(Cookie); err == nil {
-		if id, err := a.Tokens.Check(c.Value); err == nil && id.Session != "" && known(id.UserID) {
+		if id, err := a.Tokens.Check(r.Context(), c.Value); err == nil && id.Session != "" && known(id.UserID) {
 			return id.Session, nil
 		}
 	}

@@ -303,7 +303,7 @@ func (l *loaded) start(addr, admin string) (*child, error) {
 
 // minter makes tokens of the gateways' secret.
 func minter(ctx context.Context, secret string) (func(user string) (string, error), error) {
-	tokens, err := token.New(ctx, token.Config{Secret: secret})
+	tokens, err := token.New(token.Config{Secret: secret})
 	if err != nil {
 		return nil, err
 	}

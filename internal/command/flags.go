@@ -103,6 +103,10 @@ type userFlags struct {
 	JWTSecret        telemetry.Secret `env:"CRIER_JWT_SECRET" help:"HS256 secret, at least 32 bytes. Embedded: generated once and kept in the data dir."`
 	JWTPublicKeyFile string           `env:"CRIER_JWT_PUBLIC_KEY_FILE" help:"Public key (PEM) of the identity provider whose tokens are accepted."`
 	JWKSURL          string           `env:"CRIER_JWKS_URL" help:"Address of the identity provider's keys."`
+	JWTAudience      []string         `env:"CRIER_JWT_AUDIENCE" help:"Audiences (aud) of which a token must name one. Empty: not checked, so that tokens of other applications of the same provider are accepted."`
+	JWTIssuer        string           `env:"CRIER_JWT_ISSUER" help:"Issuer (iss) that a token must name. Empty: not checked."`
+	JWTUserClaim     string           `env:"CRIER_JWT_USER_CLAIM" default:"sub" help:"Claim of the identity provider's tokens that names the user."`
+	JWTLeeway        time.Duration    `env:"CRIER_JWT_LEEWAY" default:"60s" help:"How far the identity provider's clock may differ."`
 	Users            string           `env:"CRIER_USERS" help:"own: people sign up here; external: any sub is a user. Default: own, external where one of the two above is set."`
 }
 
@@ -118,8 +122,9 @@ func (f userFlags) external() (bool, error) {
 	return false, fmt.Errorf("CRIER_USERS %q: must be own or external", f.Users)
 }
 
-func (f userFlags) authority(ctx context.Context) (*token.Authority, error) {
-	return token.New(ctx, token.Config{Secret: string(f.JWTSecret), PublicKeyFile: f.JWTPublicKeyFile, JWKSURL: f.JWKSURL})
+func (f userFlags) authority(log *slog.Logger) (*token.Authority, error) {
+	return token.New(token.Config{Secret: string(f.JWTSecret), PublicKeyFile: f.JWTPublicKeyFile, JWKSURL: f.JWKSURL,
+		Audience: f.JWTAudience, Issuer: f.JWTIssuer, UserClaim: f.JWTUserClaim, Leeway: f.JWTLeeway, Log: log})
 }
 
 // gatewayFlags are the HTTP part's.

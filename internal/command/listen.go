@@ -98,7 +98,7 @@ func (e *env) mint(secret string, uid event.UserID, ttl time.Duration) (string, 
 		}
 		secret = keys.JWTSecret
 	}
-	a, err := token.New(e.ctx, token.Config{Secret: secret})
+	a, err := token.New(token.Config{Secret: secret})
 	if err != nil {
 		return "", err
 	}

@@ -43,7 +43,7 @@ func (c *gatewayCmd) build(h *host) (*gateway.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := c.authority(h.e.ctx)
+	tokens, err := c.authority(h.e.log)
 	if err != nil {
 		return nil, err
 	}

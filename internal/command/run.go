@@ -16,7 +16,6 @@ import (
 	"crier/consumer"
 	"crier/internal/embedded"
 	"crier/internal/telemetry"
-	"crier/internal/token"
 	"crier/monitor"
 )
 
@@ -263,7 +262,7 @@ func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := token.New(h.e.ctx, token.Config{Secret: string(c.JWTSecret), PublicKeyFile: c.JWTPublicKeyFile, JWKSURL: c.JWKSURL})
+	tokens, err := c.authority(h.e.log)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ var may = map[string][]string{
 	"internal/problem":   only("internal/event"),
 	"internal/telemetry": only("internal/hostname", "internal/lifecycle"),
 	"internal/hostname":  nil,
-	"internal/token":     only("internal/event"),
+	"internal/token":     only("internal/event", "internal/lifecycle"),
 	"internal/event":     only("internal/decimal"),
 	"internal/decimal":   nil,
 
@@ -95,7 +95,6 @@ var homes = map[string][]string{
 	"github.com/go-json-experiment/json":  only("internal/event"),
 	"github.com/r3labs/sse":               only("internal/client"),
 	"github.com/golang-jwt/jwt":           only("internal/token"),
-	"github.com/MicahParks":               only("internal/token"),
 	"github.com/alecthomas/kong":          only("internal/command"),
 	"github.com/pressly/goose":            only("internal/postgres"),
 	"github.com/riverqueue/river":         only("consumer/delivery", "consumer/mail", "internal/postgres"),
@@ -110,7 +109,7 @@ var homes = map[string][]string{
 	// Besides the gateway: probes, clients, and what the embedded run offers and
 	// downloads.
 	"net/http": only("consumer/webhook", "gateway", "gateway/api", "gateway/compat", "gateway/sse", "gateway/ws", "internal/bench", "internal/bot", "internal/client", "internal/command",
-		"internal/criertest", "internal/embedded", "internal/hostname", "internal/problem", "internal/telemetry", "monitor/feed"),
+		"internal/criertest", "internal/embedded", "internal/hostname", "internal/problem", "internal/telemetry", "internal/token", "monitor/feed"),
 }
 
 // banned are packages that no code uses.

@@ -166,7 +166,7 @@ func TestChatThroughKill(t *testing.T) {
 	gateways := []*criertest.Program{p.Start("gateway"), p.Start("gateway")}
 	p.Start("consumer")
 	bases := []string{p.Service(gateways[0]).Base, p.Service(gateways[1]).Base}
-	mint, err := token.New(t.Context(), token.Config{Secret: criertest.JWTSecret})
+	mint, err := token.New(token.Config{Secret: criertest.JWTSecret})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,14 +13,17 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 
 	"crier/internal/event"
@@ -36,8 +39,8 @@ var (
 // hash, RFC 7518 section 3.2.
 const MinSecret = 32
 
-// leeway allows for clocks that differ between an identity provider and us.
-const leeway = 5 * time.Second
+// DefaultLeeway is how far an identity provider's clock may differ from ours.
+const DefaultLeeway = time.Minute
 
 // Identity is who a token speaks for.
 type Identity struct {
@@ -55,26 +58,71 @@ type claims struct {
 	Session  string `json:"sid,omitempty"`
 	Username string `json:"username,omitempty"`
 	Email    string `json:"email,omitempty"`
+
+	members map[string]json.RawMessage // all there are
+	odd     error                      // one of the four above is of another type
+}
+
+// UnmarshalJSON reads the registered claims strictly and by their exact names. The
+// others are this program's own, and another issuer may use their names for what it
+// likes.
+func (c *claims) UnmarshalJSON(b []byte) error {
+	if err := event.Unmarshal(b, &c.RegisteredClaims); err != nil {
+		return err
+	}
+	if err := event.Unmarshal(b, &c.members); err != nil {
+		return err
+	}
+	for name, into := range map[string]any{"user_id": &c.UserID, "sid": &c.Session, "username": &c.Username, "email": &c.Email} {
+		if raw, ok := c.members[name]; ok {
+			if err := event.Unmarshal(raw, into); err != nil {
+				c.odd = errors.Join(c.odd, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	}
+	return nil
 }
 
 // Config says which keys there are.
 type Config struct {
 	Secret        string // HS256; mints and checks
 	PublicKeyFile string // PEM; checks
-	JWKSURL       string // checks; fetched at start and again for unknown key ids
+	JWKSURL       string // checks; fetched when a key is needed
+	// Audience and Issuer, where they are set, must be those of every token that is
+	// not of a session here: without them a token that the same provider made for
+	// another application is good here, too. Of several audiences one is enough.
+	Audience  []string
+	Issuer    string
+	UserClaim string        // of the provider's tokens, that names the user; "": sub
+	Leeway    time.Duration // for the provider's clock; 0: DefaultLeeway
+	Log       *slog.Logger
 }
 
 // Authority mints and checks tokens. It is safe for concurrent use.
 type Authority struct {
+	cfg     Config
 	secret  []byte
 	public  crypto.PublicKey
-	keys    keyfunc.Keyfunc
+	keys    *keySet
 	methods []string
 }
 
-// New reads the keys. The context bounds the life of the JWKS refresher.
-func New(ctx context.Context, cfg Config) (*Authority, error) {
-	a := &Authority{secret: []byte(cfg.Secret)}
+// New reads the keys; those of an address are fetched when they are needed, so that
+// an identity provider that is away keeps nothing from starting.
+func New(cfg Config) (*Authority, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.UserClaim == "" {
+		cfg.UserClaim = "sub"
+	}
+	if cfg.Leeway == 0 {
+		cfg.Leeway = DefaultLeeway
+	}
+	if cfg.Leeway < 0 || cfg.Leeway > 10*time.Minute {
+		return nil, errors.New("CRIER_JWT_LEEWAY: must be 0s to 10m")
+	}
+	a := &Authority{cfg: cfg, secret: []byte(cfg.Secret)}
 	if cfg.Secret == "" && cfg.PublicKeyFile == "" && cfg.JWKSURL == "" {
 		return nil, errors.New("no key for tokens: set CRIER_JWT_SECRET, CRIER_JWT_PUBLIC_KEY_FILE or CRIER_JWKS_URL")
 	}
@@ -92,13 +140,16 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 		a.public = key
 	}
 	if cfg.JWKSURL != "" {
-		keys, err := keyfunc.NewDefaultCtx(ctx, []string{cfg.JWKSURL})
-		if err != nil {
-			return nil, fmt.Errorf("CRIER_JWKS_URL: %w", err)
+		u, err := url.Parse(cfg.JWKSURL)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return nil, errors.New("CRIER_JWKS_URL: must be an http or https URL")
 		}
-		a.keys = keys
+		a.keys = newKeySet(cfg.JWKSURL, cfg.Log)
 	}
 	if a.public != nil || a.keys != nil {
+		if len(cfg.Audience) == 0 {
+			cfg.Log.Warn("CRIER_JWT_AUDIENCE is not set: tokens that the identity provider made for other applications are accepted")
+		}
 		a.methods = append(a.methods, "RS256", "ES256", "EdDSA")
 	}
 	return a, nil
@@ -137,6 +188,7 @@ func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 		RegisteredClaims: jwt.RegisteredClaims{
 			Subject: string(id.UserID), ID: hex.EncodeToString(jti[:]),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(id.Expires),
+			Issuer: a.cfg.Issuer, Audience: a.cfg.Audience,
 		},
 		Session: id.Session, Username: id.Username, Email: id.Email,
 	}
@@ -151,39 +203,92 @@ func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 }
 
 // Check reads a token. ErrExpired and ErrInvalid say what is wrong with it.
-func (a *Authority) Check(text string) (Identity, error) {
+// ctx bounds the wait for an identity provider's keys.
+func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
 	var c claims
-	parsed, err := jwt.ParseWithClaims(text, &c, a.key, jwt.WithValidMethods(a.methods), jwt.WithExpirationRequired(), jwt.WithLeeway(leeway))
+	key := func(t *jwt.Token) (any, error) { return a.key(ctx, t) }
+	parsed, err := jwt.ParseWithClaims(text, &c, key, jwt.WithValidMethods(a.methods), jwt.WithExpirationRequired(), jwt.WithLeeway(a.cfg.Leeway))
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Identity{}, ErrExpired
 	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	user := event.UserID(c.Subject)
+	if _, ours := parsed.Method.(*jwt.SigningMethodHMAC); ours {
+		if c.odd != nil {
+			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, c.odd)
+		}
+		if !time.Now().Before(c.ExpiresAt.Time) {
+			return Identity{}, ErrExpired // our own clock needs no leeway
+		}
+	} else {
+		c.Session = "" // an identity provider's sessions are not kept here
+		if user, err = c.user(a.cfg.UserClaim); err != nil {
+			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if err := a.meant(&c); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	var v event.Invalid
-	v.CheckUserID("sub", event.UserID(c.Subject))
+	v.CheckUserID("sub", user)
 	if err := v.Err(); err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if _, ours := parsed.Method.(*jwt.SigningMethodHMAC); !ours {
-		c.Session = "" // an identity provider's sessions are not kept here
-	} else if !time.Now().Before(c.ExpiresAt.Time) {
-		return Identity{}, ErrExpired // our own clock needs no leeway
+	return Identity{UserID: user, Session: c.Session, Username: c.Username, Email: c.Email, Expires: c.ExpiresAt.Time}, nil
+}
+
+// user is whom a claim names: a text, or a whole number as its decimal text.
+func (c *claims) user(claim string) (event.UserID, error) {
+	var user event.UserID
+	raw, ok := c.members[claim]
+	if !ok {
+		return "", fmt.Errorf("the claim %s is missing", claim)
 	}
-	return Identity{UserID: event.UserID(c.Subject), Session: c.Session, Username: c.Username, Email: c.Email, Expires: c.ExpiresAt.Time}, nil
+	if err := event.Unmarshal(raw, &user); err != nil {
+		return "", fmt.Errorf("the claim %s names no user: %w", claim, err)
+	}
+	return user, nil
+}
+
+// meant refuses a token that was made for somebody else, or by somebody else. One of
+// a session here is known by its session.
+func (a *Authority) meant(c *claims) error {
+	if c.Session != "" {
+		return nil
+	}
+	if a.cfg.Issuer != "" && c.Issuer != a.cfg.Issuer {
+		return fmt.Errorf("issued by %q", c.Issuer)
+	}
+	if len(a.cfg.Audience) > 0 && !slices.ContainsFunc(c.Audience, func(s string) bool { return slices.Contains(a.cfg.Audience, s) }) {
+		return fmt.Errorf("for the audience %q", c.Audience)
+	}
+	return nil
 }
 
 // key chooses the key by the kind of algorithm, so that a public key is never
 // used as an HMAC secret.
-func (a *Authority) key(t *jwt.Token) (any, error) {
+func (a *Authority) key(ctx context.Context, t *jwt.Token) (any, error) {
 	if _, ok := t.Method.(*jwt.SigningMethodHMAC); ok {
 		if len(a.secret) == 0 {
 			return nil, errors.New("HS256 is not accepted here")
 		}
 		return a.secret, nil
 	}
-	if a.public != nil {
-		return a.public, nil
+	var set jwt.VerificationKeySet
+	if a.keys != nil {
+		id, _ := t.Header["kid"].(string) // absent: any key of the algorithm
+		keys, err := a.keys.find(ctx, id, t.Method.Alg())
+		if err != nil && a.public == nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			set.Keys = append(set.Keys, k)
+		}
 	}
-	return a.keys.Keyfunc(t)
+	if a.public != nil {
+		set.Keys = append(set.Keys, a.public)
+	}
+	return set, nil
 }

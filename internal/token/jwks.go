@@ -1,0 +1,246 @@
+package token
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"sync"
+	"time"
+
+	"crier/internal/event"
+	"crier/internal/lifecycle"
+)
+
+// Times of a key set.
+const (
+	// jwksFresh is how long keys are used without asking again: a key that its
+	// provider has withdrawn ends within it and one fetch.
+	jwksFresh = 45 * time.Second
+	// jwksAgain is the least time between two fetches, whatever key ids clients make
+	// up: a key that was just added is found after it at the latest.
+	jwksAgain = 15 * time.Second
+	// jwksFetch bounds one fetch.
+	jwksFetch = 5 * time.Second
+	// jwksKept is how long keys are used while their provider does not answer.
+	jwksKept = time.Hour
+	// jwksMost bounds an answer in bytes: a key has some hundreds.
+	jwksMost = 1 << 20
+)
+
+// keySet is the keys of an identity provider (RFC 7517), fetched when they are
+// needed: by the request that needs them, which waits no longer than it would
+// itself. It is safe for concurrent use.
+type keySet struct {
+	url    string
+	client *http.Client
+	health *lifecycle.Health
+	fetch  chan struct{} // one place: who fetches
+
+	mu      sync.Mutex // guards the rest
+	keys    []providerKey
+	fetched time.Time // when the keys were read
+	tried   time.Time
+}
+
+// providerKey is one key, with the algorithm that it is for.
+type providerKey struct {
+	id     string
+	alg    string
+	public crypto.PublicKey
+}
+
+func newKeySet(url string, log *slog.Logger) *keySet {
+	return &keySet{url: url, client: &http.Client{Timeout: jwksFetch}, health: lifecycle.NewHealth(log, "reading the identity provider's keys (CRIER_JWKS_URL)"), fetch: make(chan struct{}, 1)}
+}
+
+// errNoKey is a token whose key is not in the set.
+var errNoKey = errors.New("no key of the identity provider fits")
+
+// find returns the keys that may have signed a token: the one with its key id, or
+// where it names none, those of its algorithm.
+func (s *keySet) find(ctx context.Context, id, alg string) ([]crypto.PublicKey, error) {
+	found, fresh := s.known(id, alg)
+	if fresh && len(found) > 0 {
+		return found, nil
+	}
+	select {
+	case s.fetch <- struct{}{}:
+		if s.due(len(found) > 0) {
+			s.health.Report(s.refresh(ctx))
+		}
+		<-s.fetch
+	case <-ctx.Done():
+	default:
+		if len(found) > 0 {
+			return found, nil // another request fetches
+		}
+		select { // nothing to go on with: wait for that one
+		case s.fetch <- struct{}{}:
+			<-s.fetch
+		case <-ctx.Done():
+		}
+	}
+	if found, _ = s.known(id, alg); len(found) == 0 {
+		return nil, errNoKey
+	}
+	return found, nil
+}
+
+// known returns the keys that fit, and whether they were read a short time ago.
+func (s *keySet) known(id, alg string) (found []crypto.PublicKey, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := time.Since(s.fetched)
+	if s.fetched.IsZero() || age > jwksKept {
+		return nil, false
+	}
+	for _, k := range s.keys {
+		if k.alg == alg && (id == "" || k.id == id) {
+			found = append(found, k.public)
+		}
+	}
+	return found, age < jwksFresh
+}
+
+// due reports whether to fetch now.
+func (s *keySet) due(known bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.tried) < jwksAgain || known && time.Since(s.fetched) < jwksFresh {
+		return false
+	}
+	s.tried = time.Now()
+	return true
+}
+
+func (s *keySet) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, jwksFetch)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, jwksMost+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the answer: %w", err)
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("status %d", resp.StatusCode)
+	case len(body) > jwksMost:
+		return fmt.Errorf("the answer is longer than %d bytes", jwksMost)
+	}
+	keys, err := parseKeySet(body)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.fetched = keys, time.Now()
+	return nil
+}
+
+// jwk is a key as RFC 7517, 7518 (section 6) and 8037 have it.
+type jwk struct {
+	Kind  string `json:"kty"`
+	Use   string `json:"use"`
+	ID    string `json:"kid"`
+	Alg   string `json:"alg"`
+	Curve string `json:"crv"`
+	N     string `json:"n"`
+	E     string `json:"e"`
+	X     string `json:"x"`
+	Y     string `json:"y"`
+}
+
+// parseKeySet reads the keys of a set that can be used here. Others are left out
+// (RFC 7517, section 5): of a kind, curve or use that is not known, or malformed.
+func parseKeySet(body []byte) ([]providerKey, error) {
+	var set struct {
+		Keys []rawKey `json:"keys"`
+	}
+	if err := event.Unmarshal(body, &set); err != nil {
+		return nil, fmt.Errorf("not a key set: %w", err)
+	}
+	if set.Keys == nil {
+		return nil, errors.New("not a key set: no keys")
+	}
+	var out []providerKey
+	for _, raw := range set.Keys {
+		var k jwk
+		if event.Unmarshal(raw, &k) != nil || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		public, alg := k.public()
+		if public == nil || k.Alg != "" && k.Alg != alg {
+			continue
+		}
+		out = append(out, providerKey{k.ID, alg, public})
+	}
+	return out, nil
+}
+
+// rawKey is one key's JSON, read by itself: a malformed one spoils no other.
+type rawKey []byte
+
+// UnmarshalJSON keeps the text.
+func (r *rawKey) UnmarshalJSON(b []byte) error {
+	*r = append((*r)[:0], b...)
+	return nil
+}
+
+// public returns the key and its algorithm, nil where it cannot be used.
+func (k *jwk) public() (crypto.PublicKey, string) {
+	switch {
+	case k.Kind == "RSA":
+		n, e := number(k.N), number(k.E)
+		if n == nil || e == nil || n.BitLen() < 2048 || n.BitLen() > 8192 || !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 {
+			return nil, ""
+		}
+		return &rsa.PublicKey{N: n, E: int(e.Int64())}, "RS256"
+	case k.Kind == "EC" && k.Curve == "P-256":
+		x, y := number(k.X), number(k.Y)
+		if x == nil || y == nil || x.BitLen() > 256 || y.BitLen() > 256 {
+			return nil, ""
+		}
+		point := make([]byte, 1+2*32) // uncompressed (SEC 1, section 2.3.3)
+		point[0] = 4
+		x.FillBytes(point[1:33])
+		y.FillBytes(point[33:])
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		if err != nil { // not a point of the curve
+			return nil, ""
+		}
+		return key, "ES256"
+	case k.Kind == "OKP" && k.Curve == "Ed25519":
+		x, err := base64.RawURLEncoding.DecodeString(k.X)
+		if err != nil || len(x) != ed25519.PublicKeySize {
+			return nil, ""
+		}
+		return ed25519.PublicKey(x), "EdDSA"
+	}
+	return nil, ""
+}
+
+func number(text string) *big.Int {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(b) == 0 || len(b) > 2048 {
+		return nil
+	}
+	return new(big.Int).SetBytes(b)
+}
