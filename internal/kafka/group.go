@@ -144,10 +144,8 @@ type Batch struct {
 // Errors that the client retries itself are not returned. A topic that was deleted
 // and made again is read from its beginning within seconds.
 func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
-	if g.topics.madeAgain(ctx) {
-		if err := g.rejoin(); err != nil {
-			return Batch{}, err
-		}
+	if err := g.topics.check(ctx, g.rejoin); err != nil {
+		return Batch{}, err
 	}
 	wait, cancel := context.WithTimeout(ctx, newPartitionCheck)
 	defer cancel()

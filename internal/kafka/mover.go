@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"crier/internal/lifecycle"
 )
 
 // Mover brings records that another partitioner put into the wrong partition
@@ -100,8 +102,12 @@ func (m *Mover) startAt(again bool) func(context.Context, map[string]map[int32]k
 // reopen replaces the session: a transactional client that was fenced, or whose
 // transaction failed in a way that it cannot recover from, never works again.
 func (m *Mover) reopen(again bool) error {
-	m.Close()
-	return m.open(again)
+	before := m.session
+	if err := m.open(again); err != nil {
+		return err // the old one fails again, and this is tried again
+	}
+	before.leave()
+	return nil
 }
 
 // moveTime bounds one transaction. It outlives the context of Step: a
@@ -115,11 +121,10 @@ func (m *Mover) Step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.topics.madeAgain(ctx) {
-		if err := m.reopen(true); err != nil {
-			return err
-		}
+	if err := m.topics.check(ctx, func() error { return m.reopen(true) }); err != nil {
+		return err
 	}
+	outer := ctx
 	ctx, polled := context.WithTimeout(ctx, newPartitionCheck)
 	defer polled()
 	fetches := m.session.PollRecords(ctx, 10_000)
@@ -134,8 +139,13 @@ func (m *Mover) Step(ctx context.Context) error {
 		}
 		return nil
 	}
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), moveTime)
+	drained, free := lifecycle.Draining(outer, leaveLimit)
+	defer free()
+	work, cancel := context.WithTimeout(drained, moveTime)
 	defer cancel()
+	// A record that was sent and not acknowledged is waited for without an end; with
+	// its client it is given up, and the transaction with it.
+	defer context.AfterFunc(work, m.session.cancel)()
 	moved, err := m.move(work, fetches, n)
 	if err != nil {
 		// Nothing of the transaction counts, and what was read is read again.
@@ -175,10 +185,12 @@ func (m *Mover) move(ctx context.Context, fetches kgo.Fetches, partitions int32)
 }
 
 // Close leaves the group. It takes a few seconds at most, whatever Kafka does.
-func (m *Mover) Close() {
+func (m *Mover) Close() { m.session.leave() }
+
+func (s *moverSession) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
 	defer cancel()
-	_ = m.session.Client().LeaveGroupContext(ctx) // see leaveLimit
-	m.session.cancel()
-	m.session.CloseAllowingRebalance()
+	_ = s.Client().LeaveGroupContext(ctx) // see leaveLimit
+	s.cancel()
+	s.CloseAllowingRebalance()
 }

@@ -36,6 +36,7 @@ func (c *Client) Produce(ctx context.Context, recs ...Record) error {
 	for i := range recs {
 		all[i] = &recs[i]
 	}
+	c.noteTopics(ctx, all)
 	gone, err := c.produce(ctx, all)
 	if len(gone) > 0 && c.adoptTopics(ctx, gone) {
 		_, err = c.produce(ctx, gone) // what is said to have no topic was not written
@@ -127,6 +128,36 @@ func isGone(err error) bool {
 	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
 }
 
+// noteLimit bounds what noting a topic may take of the time of a produce.
+const noteLimit = time.Second
+
+// noteTopics notes the ids of topics that are produced to for the first time, so that
+// another id can be told later. What cannot be asked now is noted then.
+func (c *Client) noteTopics(ctx context.Context, recs []*Record) {
+	for i, r := range recs {
+		if i > 0 && r.Topic == recs[i-1].Topic {
+			continue
+		}
+		c.mu.Lock()
+		_, noted := c.produced[r.Topic]
+		c.mu.Unlock()
+		if noted {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, noteLimit)
+		now, err := c.info(ask, r.Topic)
+		cancel()
+		if err != nil {
+			continue
+		}
+		c.mu.Lock()
+		if _, noted := c.produced[r.Topic]; !noted {
+			c.produced[r.Topic] = now.id
+		}
+		c.mu.Unlock()
+	}
+}
+
 // adoptTopics is adopt for the topics of records.
 func (c *Client) adoptTopics(ctx context.Context, recs []*Record) bool {
 	adopted := make(map[string]bool, 1)
@@ -157,7 +188,7 @@ func (c *Client) adopt(ctx context.Context, topic string) bool {
 	if before != now.id {
 		c.kgo.PurgeTopicsFromProducing(c.cfg.TopicPrefix + topic)
 		if c.cfg.Log != nil {
-			c.cfg.Log.Warn("a topic was deleted and made again; producing to the new one", "topic", topic, "topic_id", now.id)
+			c.cfg.Log.Warn("a topic was deleted and made again; producing to the new one", "topic", topic, "before", before, "topic_id", now.id)
 		}
 	}
 	return true

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"maps"
 	"time"
 )
 
@@ -14,18 +15,19 @@ type watch struct {
 	checked time.Time
 }
 
-// madeAgain reports whether a topic has another id than at the last call. It asks
-// Kafka every newPartitionCheck at most; a topic that is missing at present, or a
-// cluster that does not answer, is asked about again later.
-func (w *watch) madeAgain(ctx context.Context) bool {
+// check calls again when a topic has another id than before, and at the next check
+// again where that fails. It asks Kafka every newPartitionCheck at most; a topic that
+// is missing at present, or a cluster that does not answer, is asked about later.
+func (w *watch) check(ctx context.Context, again func() error) error {
 	if time.Since(w.checked) < newPartitionCheck {
-		return false
+		return nil
 	}
 	w.checked = time.Now()
 	if w.ids == nil {
 		w.ids = make(map[string]string, len(w.topics))
 	}
-	again := false
+	present := make(map[string]string, len(w.topics))
+	changed := false
 	for _, topic := range w.topics {
 		ask, cancel := context.WithTimeout(ctx, newPartitionCheck)
 		now, err := w.c.info(ask, topic)
@@ -33,14 +35,19 @@ func (w *watch) madeAgain(ctx context.Context) bool {
 		if err != nil {
 			continue
 		}
-		before, known := w.ids[topic]
-		w.ids[topic] = now.id
-		if known && before != now.id {
-			again = true
+		present[topic] = now.id
+		if before, known := w.ids[topic]; known && before != now.id {
+			changed = true
 			if w.c.cfg.Log != nil {
 				w.c.cfg.Log.Warn("a topic was deleted and made again; reading the new one from its beginning", "topic", topic, "before", before, "topic_id", now.id)
 			}
 		}
 	}
-	return again
+	if changed {
+		if err := again(); err != nil {
+			return err
+		}
+	}
+	maps.Copy(w.ids, present)
+	return nil
 }

@@ -73,7 +73,7 @@ func TestCheckRefuses(t *testing.T) {
 		"expired":     {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7", "exp": now.Add(-time.Hour).Unix()}), ErrExpired},
 		"no expiry":   {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7"}), ErrInvalid},
 		"no subject":  {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"exp": now.Add(time.Hour).Unix()}), ErrInvalid},
-		"not yet":     {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7", "exp": now.Add(time.Hour).Unix(), "nbf": now.Add(2*time.Minute).Unix()}), ErrInvalid},
+		"not yet":     {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "7", "exp": now.Add(time.Hour).Unix(), "nbf": now.Add(2 * time.Minute).Unix()}), ErrInvalid},
 		"odd subject": {sign(jwt.SigningMethodHS256, []byte(secret), jwt.MapClaims{"sub": "a\nb", "exp": now.Add(time.Hour).Unix()}), ErrInvalid},
 	} {
 		if _, err := a.Check(t.Context(), c.text); !errors.Is(err, c.want) {
