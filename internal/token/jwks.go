@@ -38,8 +38,8 @@ const (
 )
 
 // keySet is the keys of an identity provider (RFC 7517), fetched when they are
-// needed: by the request that needs them, which waits no longer than it would
-// itself. It is safe for concurrent use.
+// needed, by the request that needs them, which takes jwksFetch at most; others wait
+// no longer than they would themselves. It is safe for concurrent use.
 type keySet struct {
 	url    string
 	client *http.Client
@@ -76,7 +76,9 @@ func (s *keySet) find(ctx context.Context, id, alg string) ([]crypto.PublicKey, 
 	select {
 	case s.fetch <- struct{}{}:
 		if s.due(len(found) > 0) {
-			s.health.Report(s.refresh(ctx))
+			// Not ended by its caller: a client that hangs up would spend the one fetch
+			// that all have, and could keep new keys out and withdrawn ones good.
+			s.health.Report(s.refresh(context.WithoutCancel(ctx)))
 		}
 		<-s.fetch
 	case <-ctx.Done():
