@@ -165,8 +165,8 @@ func TestProduceToATopicMadeAgain(t *testing.T) {
 				return <-done == nil
 			})
 			for _, topic := range []string{kafka.Notifications, kafka.Ticks} {
-				if n := len(w.all(topic, 0)) + len(w.all(topic, 1)); n != 1 {
-					t.Errorf("round %d: %d records in the new %s", round, n, topic)
+				if recs := append(w.all(topic, 0), w.all(topic, 1)...); len(recs) != 1 {
+					t.Errorf("round %d: %d records in the new %s, not one: %+v", round, len(recs), topic, recs)
 				}
 			}
 		}
@@ -174,11 +174,13 @@ func TestProduceToATopicMadeAgain(t *testing.T) {
 }
 
 // makeAgain deletes a topic and makes it again, as an operator does who wants its
-// offsets to begin again.
+// offsets to begin again. It returns when the broker knows the new one: until then
+// it still takes records for the old one, and they go with it.
 func (w *world) makeAgain(topic string, partitions int32) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
+	before := w.topicID(ctx, topic)
 	if r, err := w.admin().DeleteTopics(ctx, w.prefix+topic); err != nil || r.Error() != nil {
 		w.t.Fatal(err, r.Error())
 	}
@@ -186,4 +188,23 @@ func (w *world) makeAgain(topic string, partitions int32) {
 		r, err := w.admin().CreateTopics(ctx, partitions, 1, nil, w.prefix+topic)
 		return err == nil && r.Error() == nil
 	})
+	criertest.Eventually(w.t, patience, "the broker knows the new "+topic, func() bool {
+		now := w.topicID(ctx, topic)
+		return now != before && now != [16]byte{}
+	})
+}
+
+// topicID is the id by which the broker knows a topic at this moment; zero: it knows
+// none.
+func (w *world) topicID(ctx context.Context, topic string) [16]byte {
+	w.t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	of := kmsg.NewMetadataRequestTopic()
+	of.Topic = kmsg.StringPtr(w.prefix + topic)
+	req.Topics = append(req.Topics, of)
+	md, err := req.RequestWith(ctx, w.raw)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return md.Topics[0].TopicID
 }

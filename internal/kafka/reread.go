@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -15,7 +16,8 @@ func isDataLoss(err error) bool {
 
 // Reread calls fn with every record of one partition from offset `from` (or
 // the first that is kept) up to but not including `to`, in order. It returns
-// when all were read, or fn returns false.
+// when all were read, or fn returns false. Records that are lost meanwhile, as with
+// a topic that is deleted and made again, are an error.
 func (c *Client) Reread(ctx context.Context, topic string, partition int32, from, to int64, fn func(Record) bool) error {
 	starts, ends, err := c.Bounds(ctx, topic)
 	if err != nil {
@@ -24,6 +26,10 @@ func (c *Client) Reread(ctx context.Context, topic string, partition int32, from
 	from, to = max(from, starts[partition]), min(to, ends[partition])
 	if from >= to {
 		return nil
+	}
+	id, err := c.TopicID(ctx, topic)
+	if err != nil {
+		return err
 	}
 	opts, err := c.cfg.options()
 	if err != nil {
@@ -44,9 +50,20 @@ func (c *Client) Reread(ctx context.Context, topic string, partition int32, from
 	}
 	defer k.Close()
 	for {
-		fetches := k.PollRecords(ctx, 10_000)
+		wait, cancel := context.WithTimeout(ctx, newPartitionCheck)
+		fetches := k.PollRecords(wait, 10_000)
+		cancel()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if fetches.NumRecords() == 0 {
+			// For records that are gone the library would wait for ever.
+			if now, err := c.info(ctx, topic); err == nil && now.id != id {
+				return fmt.Errorf("reading %s[%d] again from %d: the topic was deleted and made again: %w", topic, partition, from, kerr.UnknownTopicID)
+			}
+			if _, ends, err := c.Bounds(ctx, topic); err == nil && ends[partition] < to {
+				return fmt.Errorf("reading %s[%d] again from %d to %d: it ends at %d: %w", topic, partition, from, to, ends[partition], kerr.OffsetOutOfRange)
+			}
 		}
 		for _, fe := range fetches.Errors() {
 			if !retriable(fe.Err) {

@@ -2,14 +2,18 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"crier/internal/criertest"
@@ -98,15 +102,7 @@ func TestTailLosesItsPlace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}},
-			{"topic made anew", 0, func(t *testing.T, w *world) {
-				if _, err := w.admin().DeleteTopics(t.Context(), w.prefix+kafka.Deliveries); err != nil {
-					t.Fatal(err)
-				}
-				criertest.Eventually(t, patience, "the topic is made anew", func() bool {
-					_, err := w.admin().CreateTopic(t.Context(), 1, 1, nil, w.prefix+kafka.Deliveries)
-					return err == nil
-				})
-			}},
+			{"topic made anew", 0, func(_ *testing.T, w *world) { w.makeAgain(kafka.Deliveries, 1) }},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
@@ -189,6 +185,30 @@ func TestReread(t *testing.T) {
 		want := map[int32]int64{0: 0, 1: 10}
 		if p := kafka.Partition([]byte("BTCUSDT"), 2); err != nil || end.Partition != p || end.Offset != want[p] || end.TopicID == "" {
 			t.Errorf("end %+v, %v", end, err)
+		}
+	})
+}
+
+// A topic that is deleted and made again while it is being read again is an error
+// and not a wait without end.
+func TestRereadOfATopicMadeAgain(t *testing.T) {
+	t.Parallel()
+	criertest.Kafkas(t, func(t *testing.T, brokers string) {
+		w := newWorld(t, brokers, 1)
+		large := make([]byte, 900_000) // that does not compress
+		for range 36 {                 // more than two fetches
+			_, _ = rand.Read(large)
+			w.put(kafka.Ticks, 0, string(large))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		var once sync.Once
+		err := w.Reread(ctx, kafka.Ticks, 0, 0, 36, func(kafka.Record) bool {
+			once.Do(func() { w.makeAgain(kafka.Ticks, 1) })
+			return true
+		})
+		if !errors.Is(err, kerr.UnknownTopicID) {
+			t.Errorf("%v", err)
 		}
 	})
 }
