@@ -3871,6 +3871,7 @@ const docTemplate = `{
                     "example": "ops@example.org"
                 },
                 "website": {
+                    "description": "a note of the account's: nothing is fetched from it",
                     "type": "string",
                     "example": "https://example.org"
                 }

@@ -18,7 +18,7 @@ import (
 type AccountRequest struct {
 	Name    *string `json:"account_name" example:"Shop"`
 	Email   *string `json:"email" example:"ops@example.org"`
-	Website *string `json:"website" example:"https://example.org"`
+	Website *string `json:"website" example:"https://example.org"` // a note of the account's: nothing is fetched from it
 }
 
 // NewAccount is an account with its secret token, as it is shown once.
@@ -42,8 +42,8 @@ func (in *AccountRequest) check(v *event.Invalid, isNew bool) {
 	if in.Email != nil && *in.Email != "" {
 		user.CheckEmail(v, "email", *in.Email)
 	}
-	if in.Website != nil && *in.Website != "" {
-		v.CheckURL("website", *in.Website)
+	if in.Website != nil {
+		v.CheckText("website", *in.Website, destination.MaxWebsite)
 	}
 }
 

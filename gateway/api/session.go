@@ -404,15 +404,20 @@ type LogoutRequest struct {
 //	@Security	bearer
 //	@Router		/logout [post]
 func (a *API) Logout(w http.ResponseWriter, r *http.Request) error {
-	who := Who(r)
 	var in LogoutRequest
 	if r.ContentLength != 0 {
 		if err := decode(w, r, &in); err != nil {
 			return err
 		}
 	}
+	return a.LogOut(w, r, in.All)
+}
+
+// LogOut ends the session of a request, or all of its user's, and removes the cookie.
+func (a *API) LogOut(w http.ResponseWriter, r *http.Request, all bool) error {
+	who := Who(r)
 	session := who.Session
-	if in.All || session == "" {
+	if all || session == "" {
 		session = ""
 	}
 	if err := a.endSessions(r.Context(), who.UserID, session); err != nil {

@@ -115,6 +115,15 @@ func (c *clients) refresh(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh})
 }
 
+// logout is E's; its clients send no body, and any other is theirs to choose.
+func (c *clients) logout(w http.ResponseWriter, r *http.Request) error {
+	f, err := read(w, r)
+	if err != nil {
+		return err
+	}
+	return c.LogOut(w, r, f.text("all") == "true")
+}
+
 // profile is E's.
 func (c *clients) profile(w http.ResponseWriter, r *http.Request) error {
 	acc, err := c.Users.ByID(r.Context(), api.Who(r).UserID)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 
 	"crier/gateway/api"
@@ -16,16 +17,33 @@ import (
 	"crier/internal/problem"
 )
 
-// send is C's: {user_id: integer, payload: any JSON}.
+// wholeNumber is how an integer may be written, as the clients' framework reads
+// one: as a number or a text, with spaces around it and decimals that are zero.
+var wholeNumber = regexp.MustCompile(`^\s*([+-]?[0-9]+)(?:\.0*)?\s*$`)
+
+// integer is a member that is an integer.
+func (f fields) integer(name string) (int64, error) {
+	m := wholeNumber.FindStringSubmatch(f.text(name))
+	if m == nil {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseInt(m[1], 10, 64)
+}
+
+// send is C's: {user_id: integer, payload: any JSON}. A form's payload is JSON where
+// it can be read so, else a text.
 func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
-	f, err := read(w, r)
+	f, form, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
+	if text := f.text("payload"); form && json.Valid([]byte(text)) {
+		f["payload"] = json.RawMessage(text)
+	}
 	faults := make(map[string][]string)
-	id, err := strconv.ParseInt(string(f["user_id"]), 10, 64)
+	id, err := f.integer("user_id")
 	switch {
-	case len(f["user_id"]) == 0:
+	case !f.has("user_id"):
 		faults["user_id"] = []string{"This field is required."}
 	case err != nil:
 		faults["user_id"] = []string{"A valid integer is required."}

@@ -62,7 +62,7 @@ func (c *clients) deleteAlert(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := strconv.ParseInt(optional(f, "alert_id"), 10, 64)
+	id, err := f.integer("alert_id")
 	if err != nil {
 		return refuse(w, http.StatusBadRequest, "error", nil, "Missing alert_id")
 	}

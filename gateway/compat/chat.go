@@ -303,6 +303,18 @@ func (c *chatter) requireRoom(ctx context.Context, name string) bool {
 	return there
 }
 
+// cut is the first n characters of a text: the older chat cut what was too long,
+// and its clients have no message for a refusal.
+func cut(text string, n int) string {
+	for i := range text {
+		if n == 0 {
+			return text[:i]
+		}
+		n--
+	}
+	return text
+}
+
 // speak says something in a room.
 func (c *chatter) speak(ctx context.Context, room string, f fields, custom bool) error {
 	name := map[string]any{"name": room}
@@ -316,7 +328,7 @@ func (c *chatter) speak(ctx context.Context, room string, f fields, custom bool)
 			c.complain("room:empty-custom", name)
 			return nil
 		}
-	} else if r.Body = strings.TrimSpace(f.text("body")); r.Body == "" {
+	} else if r.Body = cut(strings.TrimSpace(f.text("body")), event.MaxRoomMessage); r.Body == "" {
 		c.complain("room:empty-message", name)
 		return nil
 	}

@@ -1,11 +1,14 @@
 package compat
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
+	"mime/multipart"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"crier/gateway/api"
@@ -25,33 +28,53 @@ type fields map[string]json.RawMessage
 // maxBody bounds a request's body; the largest is a notification's payload.
 const maxBody = 1 << 20
 
-// read takes a JSON object, or a form. What is neither is an empty body: the
-// older systems answered that with their message for missing fields.
+// read takes a JSON object or a form, see readBody.
 func read(w http.ResponseWriter, r *http.Request) (fields, error) {
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // an unreadable one is taken for JSON
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	f := make(fields)
-	if kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data" {
-		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-			return f, tooLarge(err)
-		}
-		for name, values := range r.PostForm {
-			b, err := json.Marshal(values[0])
-			if err != nil {
-				return f, err
-			}
-			f[name] = b
-		}
-		return f, nil
-	}
-	body, err := io.ReadAll(r.Body)
+	f, _, err := readBody(w, r)
+	return f, err
+}
+
+// readBody takes a JSON object whatever the Content-Type says, because curl sends
+// JSON as a form unless it is told otherwise; else a form, and reports that it was
+// one. What is neither is an empty body: the older systems answered that with their
+// message for missing fields.
+func readBody(w http.ResponseWriter, r *http.Request) (f fields, form bool, err error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		return f, tooLarge(err)
+		return fields{}, false, tooLarge(err)
 	}
-	if json.Unmarshal(body, &f) != nil || f == nil {
-		f = make(fields)
+	if json.Unmarshal(body, &f) == nil && f != nil {
+		return f, false, nil
 	}
-	return f, nil
+	values, err := formOf(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		return fields{}, false, problem.Wrap(problem.InvalidJSON, "The form could not be read.", err)
+	}
+	f = make(fields, len(values))
+	for name, v := range values {
+		b, err := json.Marshal(v[len(v)-1]) // Django, too, takes the last of a field that comes twice
+		if err != nil {
+			return f, false, err
+		}
+		f[name] = b
+	}
+	return f, len(f) > 0, nil
+}
+
+// formOf is the fields of a multipart body, or of a URL-encoded one: of the latter,
+// pairs that cannot be decoded are left out. net/http would read the forms of POST,
+// PUT and PATCH only, and these clients send them with DELETE as well.
+func formOf(contentType string, body []byte) (url.Values, error) {
+	kind, params, _ := mime.ParseMediaType(contentType) // an unreadable one is taken for URL-encoded
+	if kind != "multipart/form-data" {
+		values, _ := url.ParseQuery(string(body))
+		return values, nil
+	}
+	form, err := multipart.NewReader(bytes.NewReader(body), params["boundary"]).ReadForm(maxBody)
+	if err != nil {
+		return nil, err
+	}
+	return form.Value, form.RemoveAll()
 }
 
 func tooLarge(err error) error {

@@ -3,7 +3,6 @@ package compat
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"crier/gateway/api"
@@ -75,7 +74,7 @@ func readD(w http.ResponseWriter, r *http.Request) (f fields, token string, err 
 
 // number is a member's id, 0 for one that no account or destination has.
 func (f fields) number(name string) int64 {
-	n, err := strconv.ParseInt(f.text(name), 10, 64)
+	n, err := f.integer(name)
 	if err != nil || n < 1 {
 		return 0
 	}

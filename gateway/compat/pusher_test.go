@@ -65,7 +65,11 @@ func TestPusherAccounts(t *testing.T) {
 	s.want("PATCH", "/account", members{"account_id": id, "secret_token": "wrong", "account_name": "Y"}, 200, members{"status": false, "message": "Invalid Details"})
 	s.want("PATCH", "/account", members{"account_id": id, "secret_token": secret, "email": "nonsense"}, 200, members{"status": false, "message": nil})
 	s.want("PATCH", "/account/", members{"account_id": id, "secret_token": secret, "account_name": "New shop"}, 200, members{"status": true, "message": "Updated Successfully"})
-	self["account_name"] = "New shop"
+	// The README's own request: a website without a scheme is kept as it is given.
+	s.want("PATCH", "/account", members{"account_id": id, "secret_token": secret, "website": "hello.com"}, 200, members{"status": true, "message": "Updated Successfully"})
+	s.want("PATCH", "/account", members{"account_id": id, "secret_token": secret, "website": strings.Repeat("x", 2049)}, 200, members{"status": false, "message": map[string]any{"website": []any{"must be at most 2048 characters"}}})
+	s.want("POST", "/account", members{"account_name": "X", "email": "x@example.org", "website": "www.hello.com"}, 200, members{"status": true, "message": nil, "data": nil})
+	self["account_name"], self["website"] = "New shop", "hello.com"
 	s.want("GET", fmt.Sprintf("/account?account_id=%v&secret_token=%s", id, secret), nil, 200, members{"status": true, "data": self})
 	s.want("DELETE", "/account", members{"account_id": id, "secret_token": "wrong"}, 200, members{"status": false, "message": "Invalid Details"})
 	s.want("DELETE", "/account", members{"account_id": id, "secret_token": secret}, 200, members{"status": true, "message": "Deleted Successfully"})

@@ -56,7 +56,7 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		// E: the chat and its clients' accounts
 		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
 		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},
-		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: a.Logout},
+		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: c.logout},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},
 	}
 }

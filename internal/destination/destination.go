@@ -50,6 +50,7 @@ const (
 	MaxHeaders      = 50
 	MaxHeaderBytes  = 16 << 10 // of all names and values together
 	MaxName         = 200
+	MaxWebsite      = 2048
 	MaxRate         = 10_000
 )
 
