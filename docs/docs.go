@@ -1636,6 +1636,63 @@ const docTemplate = `{
                 }
             }
         },
+        "/guest/keep": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "The guest chooses a username, a password and perhaps an email address; inbox, alerts and sessions stay. No password is asked for, since a guest has none.",
+                "tags": [
+                    "account"
+                ],
+                "summary": "Keep a guest's account",
+                "parameters": [
+                    {
+                        "description": "name, password and perhaps an email address",
+                        "name": "body",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/api.SignupRequest"
+                        }
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.UserView"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "409": {
+                        "description": "Conflict",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/incoming": {
             "post": {
                 "security": [
@@ -1977,6 +2034,40 @@ const docTemplate = `{
                         "description": "OK",
                         "schema": {
                             "$ref": "#/definitions/event.Counts"
+                        }
+                    }
+                }
+            }
+        },
+        "/notifications/everyone": {
+            "get": {
+                "security": [
+                    {
+                        "apikey": []
+                    }
+                ],
+                "description": "Users with an inbox, and those of them whom an email reaches: they have an address and have not unsubscribed. Needs a service's API key.",
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "How many a send to everyone reaches",
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/inbox.Audience"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
                         }
                     }
                 }
@@ -4923,6 +5014,11 @@ const docTemplate = `{
                     "type": "string",
                     "example": "ann@example.org"
                 },
+                "guest": {
+                    "description": "Guest is true of an account whose owner has no password: see POST /guest/keep.",
+                    "type": "boolean",
+                    "example": false
+                },
                 "id": {
                     "type": "string",
                     "example": "7"
@@ -5290,6 +5386,20 @@ const docTemplate = `{
                 },
                 "time": {
                     "type": "string"
+                }
+            }
+        },
+        "inbox.Audience": {
+            "type": "object",
+            "properties": {
+                "emails": {
+                    "description": "with an address that has not unsubscribed",
+                    "type": "integer",
+                    "example": 310
+                },
+                "inboxes": {
+                    "type": "integer",
+                    "example": 1200
                 }
             }
         },

@@ -153,7 +153,7 @@ const exportPage = 1000
 //	@Router		/export [get]
 func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	who, now, ctx := Who(r), time.Now(), r.Context()
-	out := ExportView{User: UserView{who.UserID, who.Username, who.Email}, Firings: make(map[int64][]alert.Firing), Alerts: []alert.Alert{}, Notifications: []event.Stored{}}
+	out := ExportView{User: UserView{ID: who.UserID, Username: who.Username, Email: who.Email}, Firings: make(map[int64][]alert.Firing), Alerts: []alert.Alert{}, Notifications: []event.Stored{}}
 	if acc, err := a.account(ctx, who); err == nil {
 		out.User = view(acc)
 	} else if !a.ExternalUsers {

@@ -85,6 +85,27 @@ func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) 
 	return a.sendOnce(ctx, n, who.Sender())
 }
 
+// Everyone says how many a send to everyone reaches, so that it can be shown
+// before it is sent.
+//
+//	@Summary		How many a send to everyone reaches
+//	@Description	Users with an inbox, and those of them whom an email reaches: they have an address and have not unsubscribed. Needs a service's API key.
+//	@Tags			notifications
+//	@Success		200	{object}	inbox.Audience
+//	@Failure		401,403	{object}	Problem
+//	@Security		apikey
+//	@Router			/notifications/everyone [get]
+func (a *API) Everyone(w http.ResponseWriter, r *http.Request) error {
+	if Who(r).Service == "" {
+		return problem.New(problem.Forbidden, "Only a service can send to everyone: send an API key.")
+	}
+	found, err := a.Inbox.Everyone(r.Context())
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, found)
+}
+
 // sendOnce answers a key that was seen before as the first time.
 func (a *API) sendOnce(ctx context.Context, n *event.Notification, sender string) (any, error) {
 	h := sha256.New()

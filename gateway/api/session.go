@@ -26,11 +26,22 @@ type SignupRequest struct {
 	Email    string `json:"email,omitempty" example:"ann@example.org"`
 }
 
+// check notes all rules that are broken.
+func (in SignupRequest) check() error {
+	var v event.Invalid
+	user.CheckUsername(&v, "username", in.Username)
+	user.CheckPassword(&v, "password", in.Password)
+	user.CheckEmail(&v, "email", in.Email)
+	return v.Err()
+}
+
 // UserView is a person as the API shows one.
 type UserView struct {
 	ID       event.UserID `json:"id" example:"7"`
 	Username string       `json:"username" example:"ann"`
 	Email    string       `json:"email,omitempty" example:"ann@example.org"`
+	// Guest is true of an account whose owner has no password: see POST /guest/keep.
+	Guest bool `json:"guest,omitempty" example:"false"`
 }
 
 // Signup makes an account.
@@ -55,20 +66,18 @@ func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
 
 // SignUp checks what was given and makes an account.
 func (a *API) SignUp(ctx context.Context, in SignupRequest) (user.Account, error) {
-	var v event.Invalid
-	user.CheckUsername(&v, "username", in.Username)
-	user.CheckPassword(&v, "password", in.Password)
-	user.CheckEmail(&v, "email", in.Email)
-	if err := v.Err(); err != nil {
+	if err := in.check(); err != nil {
 		return user.Account{}, err
 	}
-	return a.createAccount(ctx, in)
+	return a.createAccount(ctx, in, false)
 }
 
-func view(acc user.Account) UserView { return UserView{acc.UserID(), acc.Username, acc.Email} }
+func view(acc user.Account) UserView {
+	return UserView{acc.UserID(), acc.Username, acc.Email, acc.Guest}
+}
 
 // createAccount makes an account and its inbox, in one transaction.
-func (a *API) createAccount(ctx context.Context, in SignupRequest) (user.Account, error) {
+func (a *API) createAccount(ctx context.Context, in SignupRequest, guest bool) (user.Account, error) {
 	if a.ExternalUsers {
 		return user.Account{}, problem.New(problem.Forbidden, "People sign up with the identity provider here.")
 	}
@@ -78,21 +87,27 @@ func (a *API) createAccount(ctx context.Context, in SignupRequest) (user.Account
 	}
 	var acc user.Account
 	err = a.DB.Tx(ctx, func(tx pgx.Tx) error {
-		acc, err = user.Create(ctx, tx, user.Account{Username: in.Username, Email: in.Email, PasswordHash: hash}, time.Now())
+		acc, err = user.Create(ctx, tx, user.Account{Username: in.Username, Email: in.Email, PasswordHash: hash, Guest: guest}, time.Now())
 		if err != nil {
 			return err
 		}
 		return inbox.OpenInboxes(ctx, tx, acc.UserID())
 	})
+	return acc, taken(err)
+}
+
+// taken turns the error of a name or an address that another account has into the
+// field's.
+func taken(err error) error {
 	switch {
 	case errors.Is(err, user.ErrUsernameTaken):
-		return acc, &problem.Problem{Code: problem.UsernameTaken, Detail: "Choose another username.",
+		return &problem.Problem{Code: problem.UsernameTaken, Detail: "Choose another username.",
 			Errors: []event.FieldError{{Field: "username", Rule: "unique", Message: "is taken"}}}
 	case errors.Is(err, user.ErrEmailTaken):
-		return acc, &problem.Problem{Code: problem.EmailTaken, Detail: "Choose another email address, or sign in.",
+		return &problem.Problem{Code: problem.EmailTaken, Detail: "Choose another email address, or sign in.",
 			Errors: []event.FieldError{{Field: "email", Rule: "unique", Message: "is taken"}}}
 	}
-	return acc, err
+	return err
 }
 
 // EnsureUser makes an account unless there is one of that name; the embedded
@@ -102,7 +117,7 @@ func (a *API) EnsureUser(ctx context.Context, name, password string) error {
 	if err != nil || len(found) > 0 && strings.EqualFold(found[0].Username, name) {
 		return err
 	}
-	_, err = a.createAccount(ctx, SignupRequest{Username: name, Password: password})
+	_, err = a.createAccount(ctx, SignupRequest{Username: name, Password: password}, false)
 	return err
 }
 
@@ -295,7 +310,7 @@ func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if err := a.mayGetCookie(r); err != nil {
 		return err
 	}
-	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()})
+	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()}, true)
 	if err != nil {
 		return err
 	}
@@ -304,6 +319,46 @@ func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return encode(w, http.StatusCreated, answer)
+}
+
+// KeepGuest gives a guest's account a name and a password of its owner's.
+//
+//	@Summary		Keep a guest's account
+//	@Description	The guest chooses a username, a password and perhaps an email address; inbox, alerts and sessions stay. No password is asked for, since a guest has none.
+//	@Tags			account
+//	@Param			body	body		SignupRequest	true	"name, password and perhaps an email address"
+//	@Success		200		{object}	UserView
+//	@Failure		400,401,409,429	{object}	Problem
+//	@Security		bearer
+//	@Router			/guest/keep [post]
+func (a *API) KeepGuest(w http.ResponseWriter, r *http.Request) error {
+	var in SignupRequest
+	if err := decode(w, r, &in); err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return err
+	}
+	acc, err := a.account(r.Context(), Who(r))
+	if err != nil {
+		return err
+	}
+	notGuest := problem.New(problem.Conflict, "This account has a name and a password already; POST /password changes the password.")
+	if !acc.Guest {
+		return notGuest
+	}
+	hash, err := a.hash(r.Context(), in.Password)
+	if err != nil {
+		return err
+	}
+	kept, err := a.Users.Keep(r.Context(), user.Account{ID: acc.ID, Username: in.Username, Email: in.Email, PasswordHash: hash})
+	if errors.Is(err, user.ErrNotGuest) {
+		return notGuest
+	}
+	if err != nil {
+		return taken(err)
+	}
+	return encode(w, http.StatusOK, view(kept))
 }
 
 // RefreshRequest is the body of POST /token/refresh.
@@ -457,7 +512,7 @@ func (a *API) sessionEnded(ctx context.Context, uid event.UserID, session string
 func (a *API) Profile(w http.ResponseWriter, r *http.Request) error {
 	who := Who(r)
 	if a.ExternalUsers {
-		return encode(w, http.StatusOK, UserView{who.UserID, who.Username, who.Email})
+		return encode(w, http.StatusOK, UserView{ID: who.UserID, Username: who.Username, Email: who.Email})
 	}
 	acc, err := a.Users.ByID(r.Context(), who.UserID)
 	if errors.Is(err, user.ErrNotFound) {

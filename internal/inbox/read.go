@@ -65,6 +65,26 @@ func (s *Store) Owners(ctx context.Context, after event.UserID, limit int) ([]ev
 	return list, nil
 }
 
+// Audience is how many a send to everyone reaches.
+type Audience struct {
+	Inboxes int `json:"inboxes" example:"1200"`
+	Emails  int `json:"emails" example:"310"` // with an address that has not unsubscribed
+}
+
+// Everyone counts the users with an inbox, and those of them that mail reaches.
+func (s *Store) Everyone(ctx context.Context) (Audience, error) {
+	var a Audience
+	err := s.db.QueryRow(ctx, `
+		select count(*), count(u.id) from inboxes i
+		left join users u on u.id::text = i.user_id and u.email is not null
+			and not exists (select from unsubscribed x where x.address = lower(u.email))
+		where i.user_id not like 'topic:%' and i.user_id not like 'room:%'`).Scan(&a.Inboxes, &a.Emails)
+	if err != nil {
+		return a, fmt.Errorf("counting users with an inbox: %w", err)
+	}
+	return a, nil
+}
+
 // After reads up to limit notifications with an id above after, oldest first.
 func (s *Store) After(ctx context.Context, user event.UserID, after int64, limit int) ([]event.Stored, error) {
 	return s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id > $2 and `+present+` order by n.id limit $3`,

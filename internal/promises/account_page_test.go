@@ -129,7 +129,7 @@ func TestAccountOnThePage(t *testing.T) {
 	page.until("one's data", `window.saved?.user.username === 'ann' && window.saved.sessions.length === 2`)
 
 	page.click(sel("end-all"))
-	page.click(sel("end-all"))
+	page.click(sel("question-yes"))
 	page.until("signed out here", `location.pathname === '/login' && document.querySelector('[data-testid=login-link]')`)
 	other.until("and there", `document.querySelector('[data-testid=login-link]')`)
 }
@@ -190,6 +190,7 @@ func TestSendingOnThePage(t *testing.T) {
 	page.fill(sel("send-key"), p.Facts().APIKey)
 	page.fill(sel("send-title"), "to all")
 	page.click(sel("send-submit"))
+	page.click(sel("question-yes"))
 	page.until("it is on its way", `/every inbox/.test(document.querySelector('[data-testid=send-trace]').textContent)`)
 	if got := bob.Follow(t, "0", 1); got[0].Title != "to all" {
 		t.Errorf("bob got %+v", got)

@@ -84,3 +84,35 @@ func TestPageAgreesWithTheServer(t *testing.T) {
 	eval[bool](page, `[...document.querySelectorAll('[data-testid=toast] button')].find((b) => b.textContent === 'Undo').click() ?? true`)
 	page.until("it is back, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived') && document.querySelector('[data-testid=unread]').textContent === '1'`)
 }
+
+// "Older" is not dropped when the list is loaded again while its page is on its way.
+func TestPageKeepsAskingForOlder(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	page.goTo("inbox")
+	ann := p.SignUp("ann")
+	for i := range 60 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("item ", i)})
+	}
+	page.until("all are counted", `document.querySelector('[data-testid=unread]').textContent === '60'`)
+	page.open("/inbox")
+	page.untilLive("sse")
+	page.until("the first page", rows+` === 30 && !document.querySelector('[data-testid=inbox-more]').hidden`)
+	// The answer to "Older" is held until the list has been loaded again.
+	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => {
+		const real = window.fetch;
+		window.fetch = async (...args) => {
+			const answer = await real(...args);
+			if (new URL(args[0], location.origin).searchParams.has('cursor')) {
+				window.fetch = real;
+				await inbox.load();
+			}
+			return answer;
+		};
+		return inbox.more();
+	}).then(() => true)`)
+	page.until("both pages", rows+` === 60`)
+}

@@ -21,6 +21,7 @@ var (
 	ErrUsernameTaken = errors.New("this username is taken")
 	ErrEmailTaken    = errors.New("this email address is taken")
 	ErrNotFound      = errors.New("no such user")
+	ErrNotGuest      = errors.New("this account is no guest's")
 )
 
 // Limits of an account, in characters.
@@ -36,6 +37,7 @@ type Account struct {
 	Email        string
 	PasswordHash string
 	CreatedAt    time.Time
+	Guest        bool // made on the spot: its owner knows no password
 }
 
 // UserID is the account's id as it is used everywhere else.
@@ -89,25 +91,47 @@ func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, 
 		email = &a.Email
 	}
 	a.CreatedAt = now
-	err := tx.QueryRow(ctx, `insert into users (username, email, password_hash, created_at) values ($1, $2, $3, $4) returning id`,
-		a.Username, email, a.PasswordHash, now).Scan(&a.ID)
-	switch postgres.UniqueViolation(err) {
-	case "users_username":
-		return a, ErrUsernameTaken
-	case "users_email":
-		return a, ErrEmailTaken
-	}
+	err := tx.QueryRow(ctx, `insert into users (username, email, password_hash, created_at, guest) values ($1, $2, $3, $4, $5) returning id`,
+		a.Username, email, a.PasswordHash, now, a.Guest).Scan(&a.ID)
 	if err != nil {
-		return a, fmt.Errorf("creating an account: %w", err)
+		return a, named("creating an account", err)
 	}
 	return a, nil
 }
 
-const accountColumns = `id, username, coalesce(email, ''), password_hash, created_at`
+// named is the error of a statement that gives an account its name or address.
+func named(action string, err error) error {
+	switch postgres.UniqueViolation(err) {
+	case "users_username":
+		return ErrUsernameTaken
+	case "users_email":
+		return ErrEmailTaken
+	}
+	return fmt.Errorf("%s: %w", action, err)
+}
+
+// Keep turns a guest's account into an ordinary one with the given name, address
+// and password hash; id and sessions stay. An account that is no guest's, or no
+// longer, is ErrNotGuest.
+func (s *Store) Keep(ctx context.Context, a Account) (Account, error) {
+	// The condition decides between two requests of one guest: the second finds none.
+	kept, err := scanAccount(s.db.QueryRow(ctx, `
+		update users set username = $2, email = nullif($3, ''), password_hash = $4, guest = false where id = $1 and guest
+		returning `+accountColumns, a.ID, a.Username, a.Email, a.PasswordHash))
+	if errors.Is(err, ErrNotFound) {
+		return kept, ErrNotGuest
+	}
+	if err != nil {
+		return kept, named("keeping a guest's account", err)
+	}
+	return kept, nil
+}
+
+const accountColumns = `id, username, coalesce(email, ''), password_hash, created_at, guest`
 
 func scanAccount(r pgx.Row) (Account, error) {
 	var a Account
-	err := r.Scan(&a.ID, &a.Username, &a.Email, &a.PasswordHash, &a.CreatedAt)
+	err := r.Scan(&a.ID, &a.Username, &a.Email, &a.PasswordHash, &a.CreatedAt, &a.Guest)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrNotFound
 	}

@@ -60,14 +60,18 @@ class Inbox {
 
   async more() {
     await this.#loading; // a list that is being replaced has no next page yet
-    if (!this.next) return;
+    if (!this.next) return undefined;
     const turn = this.#turn;
+    const { filter } = this;
     const page = await api('GET', this.next);
-    if (turn !== this.#turn) return;
+    // The list was replaced while the page was on its way; under the same filter
+    // the reader still wants the rows below it.
+    if (turn !== this.#turn) return filter === this.filter ? this.more() : undefined;
     const known = new Set(this.items.map(({ id }) => id));
     this.items.push(...page.results.filter(({ id }) => !known.has(id)));
     this.next = page.next;
     emit('inbox');
+    return undefined;
   }
 
   /** Another device or tab changed something: what is shown is corrected in place. */

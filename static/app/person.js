@@ -1,6 +1,7 @@
 // The person at the rail's foot: who is signed in, and the way out; or the
 // ways in.
 
+import { ask } from './ask.js';
 import { h, icon } from './dom.js';
 import { popover } from './popover.js';
 import { go } from './router.js';
@@ -34,7 +35,7 @@ function signedIn(user) {
       user.email && h('div', {}, h('dt', {}, 'Email'), h('dd', {}, user.email)),
       status && h('div', {}, h('dt', {}, 'Crier'), h('dd', {}, status.version))),
     h('div', { class: 'actions' },
-      h('a', { class: 'button', href: '/account', 'data-testid': 'account-link', onclick: () => menu.close() }, 'Account'),
+      h('a', { class: 'button', href: '/account', 'data-testid': 'account-link', onclick: () => menu.close() }, user.guest ? 'Keep this account' : 'Account'),
       h('button', { type: 'button', 'data-testid': 'sign-out', onclick: leave }, 'Sign out'),
       h('button', { type: 'button', onclick: () => { menu.close(); showSteps(); go('/inbox'); } }, 'First steps'),
       h('a', { class: 'button', href: '/swagger/' }, 'API')));
@@ -42,7 +43,14 @@ function signedIn(user) {
   return [button, panel];
 }
 
+/** Nobody knows a guest's password: signing out ends the way to the inbox. */
+export async function confirmGuestLeaves() {
+  const keep = h('button', { type: 'button', 'data-testid': 'question-keep', onclick: () => go('/account') }, 'Keep this account');
+  return ask('Sign out and lose this inbox?', 'A guest has no password, so nobody can log in to this account again. Its inbox and its alerts are lost to you.', 'Sign out and lose it', { danger: true, others: [keep] });
+}
+
 async function leave() {
+  if (get('user').guest && !(await confirmGuestLeaves())) return;
   try {
     await logOut();
     go('/');

@@ -7,7 +7,7 @@ import { gatePanel } from './feedback.js';
 import { clearProblem, field, setFieldError, showProblem, whileBusy } from './form.js';
 import { go } from './router.js';
 import { sessionList } from './session-list.js';
-import { endBy, loadProfile } from './session.js';
+import { endBy, keepAccount, loadProfile } from './session.js';
 import { get, on } from './state.js';
 import { announce, sayFailed, toast } from './toast.js';
 
@@ -20,7 +20,7 @@ export function profileView(root) {
 
   function draw() {
     const user = get('user');
-    const key = `${user?.id} ${user?.email} ${get('status')?.users}`;
+    const key = `${user?.id} ${user?.email} ${user?.guest} ${get('status')?.users}`;
     if (key === shown) return;
     shown = key;
     if (!user) {
@@ -31,7 +31,7 @@ export function profileView(root) {
     outer.replaceChildren(
       h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Account')),
       h('div', { class: 'columns' },
-        h('div', {}, identity(user, own), own && passwordForm(user)),
+        h('div', {}, identity(user, own), own && (user.guest ? keepForm() : passwordForm(user))),
         h('div', {}, sessionList(signal), own && leaveForm(user))));
   }
   on('user', draw, signal);
@@ -66,6 +66,31 @@ async function takeAlong() {
   } catch (error) {
     sayFailed('Your data could not be fetched.', error);
   }
+}
+
+/** A guest has no password to give: a name and one of their own are all that is asked for. */
+function keepForm() {
+  const input = (id, attributes) => h('input', { id, 'data-testid': id, ...attributes });
+  const username = input('keep-username', { autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true, maxlength: '150' });
+  const password = input('keep-password', { type: 'password', autocomplete: 'new-password', required: true });
+  const email = input('keep-email', { type: 'email', autocomplete: 'email' });
+  const controls = { username, password, email };
+  const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
+  const submit = h('button', { class: 'primary', 'data-testid': 'keep-submit' }, 'Keep this account');
+  const keep = async () => {
+    clearProblem(controls, summary);
+    try {
+      await keepAccount(username.value.trim(), password.value, email.value.trim());
+      toast('The account is yours. Log in with this name and password from now on.');
+    } catch (error) {
+      showProblem(error, controls, summary);
+    }
+  };
+  return h('form', { class: 'card', novalidate: true, 'data-testid': 'keep-form', onsubmit: (event) => { event.preventDefault(); whileBusy(submit, keep); } },
+    h('h2', {}, 'Keep this account'),
+    h('p', {}, 'You are a guest. With a name and a password you can log in again, here and elsewhere; your inbox and your alerts stay.'),
+    field('Username', username), field('Password', password, 'At least 8 characters, not all digits, none of the common ones.'), field('Email (optional)', email, 'For notifications by email, and for a forgotten password.'),
+    summary, h('div', { class: 'actions' }, submit));
 }
 
 function passwordForm(user) {

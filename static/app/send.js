@@ -1,6 +1,8 @@
 // Send: write a notification, say to whom and when, and watch what becomes of
 // it line by line.
 
+import { api } from './api.js';
+import { ask } from './ask.js';
 import { h } from './dom.js';
 import { gatePanel } from './feedback.js';
 import { clearProblem, setFieldError, showProblem, whileBusy } from './form.js';
@@ -49,9 +51,10 @@ export function sendView(root) {
       fault.control.focus();
       return;
     }
-    rest.hidden = true;
     const key = fields.key();
     try {
+      if (fields.wish().record.everyone && !(await confirmEveryone(fields.wish().record, key))) return;
+      rest.hidden = true;
       if (!key && !(await ensureUser())) return;
       fields.follow();
       await sendTraced(trace, fields.wish().record, key ? { 'X-API-Key': key } : {});
@@ -76,6 +79,19 @@ export function sendView(root) {
   on('status', () => { if (!outer.isConnected) draw(); }, signal);
   draw();
   return { update() {}, leave: () => leaving.abort() };
+}
+
+const people = (count) => `${count.toLocaleString('en')} ${count === 1 ? 'person' : 'people'}`;
+
+/** Says how many people get it before they do. */
+async function confirmEveryone(record, key) {
+  const { inboxes, emails } = await api('GET', '/notifications/everyone', undefined, { headers: { 'X-API-Key': key } });
+  const mailed = record.channels?.includes('email');
+  const text = [
+    `It is stored in ${inboxes.toLocaleString('en')} ${inboxes === 1 ? 'inbox' : 'inboxes'}${mailed ? `, and goes by email to ${people(emails)}` : ', and to nobody by email'}.`,
+    record.deliver_at ? 'Until it is due it can be cancelled.' : `It cannot be taken back afterwards${mailed ? ', mail least of all' : ''}.`,
+  ];
+  return ask('Send it to everyone?', text, `Send to ${people(inboxes)}`);
 }
 
 /** The record as flags of `crier send`. */

@@ -1,12 +1,15 @@
 // Where the person is signed in, and the way to end that, one by one or all.
 
 import { api } from './api.js';
+import { ask } from './ask.js';
 import { h } from './dom.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { whileBusy } from './form.js';
 import { exactText } from './format.js';
+import { confirmGuestLeaves } from './person.js';
 import { go } from './router.js';
 import { endBy } from './session.js';
+import { get } from './state.js';
 import { announce, sayFailed } from './toast.js';
 
 export function sessionList(signal) {
@@ -45,17 +48,12 @@ function row(session, reload) {
     h('span', { class: 'hint', title: exactText(session.created_at) }, `since ${exactText(session.created_at).slice(0, 16)}`));
 }
 
-/** A second press does it: one's own session ends, too. */
-function confirmAll(button) {
-  if (!button.dataset.sure) {
-    button.dataset.sure = 'yes';
-    button.textContent = 'Really, here too';
-    setTimeout(() => {
-      delete button.dataset.sure;
-      button.textContent = 'Log out everywhere';
-    }, 4_000);
-    return;
-  }
+/** This session ends, too; a guest loses the account with it. */
+async function confirmAll(button) {
+  const sure = get('user')?.guest
+    ? await confirmGuestLeaves()
+    : await ask('Log out everywhere?', 'All your sessions end, this one too.', 'Log out everywhere');
+  if (!sure) return;
   whileBusy(button, async () => {
     try {
       await endBy(() => api('POST', '/logout', { all: true }));

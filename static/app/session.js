@@ -50,6 +50,11 @@ export async function signUp(username, password, email) {
   await logIn(username, password);
 }
 
+/** Gives a guest's account a name and a password. */
+export async function keepAccount(username, password, email) {
+  set('user', await api('POST', '/guest/keep', { username, password, ...(email ? { email } : {}) }));
+}
+
 export const logOut = () => endBy(() => api('POST', '/logout'));
 
 /**
@@ -90,7 +95,7 @@ export async function ensureUser() {
 function become(user) {
   kept.set('session', user ? 'yes' : null);
   const before = get('user');
-  if (before?.id === user?.id && (before === null) === (user === null)) return;
+  if (JSON.stringify(before) === JSON.stringify(user)) return;
   set('counts', { unread: 0, unseen: 0, version: 0 });
   set('user', user);
 }
