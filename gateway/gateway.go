@@ -94,7 +94,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
 	g.knownNames()
 	users, inboxes := user.New(db), inbox.New(db)
-	g.hub = hub.New(source{inboxes, users})
+	g.hub = hub.New(source{inboxes, users, cfg.RefreshTTL})
 	rooms := room.New(db)
 	g.presence = presence.New(rooms, k, g.log)
 	g.pool = wire.NewPool(wire.Config{Outbox: cfg.StreamOutbox})

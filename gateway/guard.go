@@ -80,7 +80,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		}
 	}
 	who, err := g.api.Authenticate(r, streaming)
-	if err != nil && rt.Scope == api.Greeted && problem.Catalogue[problem.Of(err).Code].Status == http.StatusUnauthorized {
+	if err != nil && (rt.Scope == api.Greeted || rt.Scope == api.Entry) && problem.Catalogue[problem.Of(err).Code].Status == http.StatusUnauthorized {
 		who, err = api.Principal{}, nil
 	}
 	if err != nil {

@@ -155,6 +155,7 @@ func (g *Gateway) check(ctx context.Context) error {
 type source struct {
 	inbox *inbox.Store
 	users *user.Store
+	ttl   time.Duration // of a session without use
 }
 
 // After is part of hub.Source.
@@ -184,7 +185,11 @@ func (s source) Heads(ctx context.Context, users []event.UserID) (map[event.User
 	return out, nil
 }
 
-// Ended is part of hub.Source.
+// Ended is part of hub.Source. An open stream is a use of its session.
 func (s source) Ended(ctx context.Context, sessions []string) ([]string, error) {
-	return s.users.Ended(ctx, sessions, time.Now())
+	now := time.Now()
+	if err := s.users.Prolong(ctx, sessions, now, s.ttl); err != nil {
+		return nil, err
+	}
+	return s.users.Ended(ctx, sessions, now)
 }

@@ -83,7 +83,7 @@ type API struct {
 	Log          *slog.Logger
 
 	heads  *coalescer[event.UserID, inbox.Head]
-	live   *coalescer[string, bool]
+	live   *coalescer[string, user.Live]
 	known  *knownUsers
 	keys   *coalescer[string, string] // owners of API keys
 	day    dayBefore
@@ -99,7 +99,7 @@ type API struct {
 // the first request.
 func (a *API) Prepare(reg prometheus.Registerer) {
 	a.heads = newCoalescer(a.Inbox.Heads)
-	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]bool, error) {
+	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]user.Live, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
 	a.known, a.keys = newKnownUsers(a.Users.Exist), newCoalescer(a.Users.KeyOwners)

@@ -20,7 +20,7 @@ type Principal struct {
 	Session  string
 	Username string
 	Email    string
-	Ends     time.Time // when the token ends
+	Ends     time.Time // when the token ends; zero: with its session
 	Service  string    // the API key's owner, "" for a person
 	Cookie   bool      // known by the session cookie
 }
@@ -127,12 +127,17 @@ func (a *API) requireLive(ctx context.Context, session string) error {
 	if session == "" || a.ExternalUsers && !a.Tokens.CanMint() {
 		return nil // not a session of ours
 	}
-	live, _, err := a.live.get(ctx, session)
+	live, found, err := a.live.get(ctx, session)
 	if err != nil {
 		return problem.Wrap(problem.Unavailable, "The session could not be looked up.", err)
 	}
-	if !live {
+	if !found {
 		return problem.New(problem.Unauthorized, "The session has ended.")
+	}
+	if now := time.Now(); live.Due(now, a.RefreshTTL) {
+		if err := a.Users.Prolong(ctx, []string{session}, now, a.RefreshTTL); err != nil {
+			a.Log.Warn("prolonging a session in use failed", "error", err) // the next use does it
+		}
 	}
 	return nil
 }

@@ -129,6 +129,8 @@ type LoginRequest struct {
 	// Refresh is a refresh token of an earlier sign-in, if there is one: others'
 	// failed logins do not lock out a device that was here before.
 	Refresh string `json:"refresh,omitempty"`
+	// Kind is of the session that begins; an older system's clients get a lasting one.
+	Kind user.Kind `json:"-"`
 }
 
 // LoginAnswer is what a sign-in brings.
@@ -138,6 +140,8 @@ type LoginAnswer struct {
 	Token     string   `json:"token"` // the same as access
 	ExpiresIn int      `json:"expires_in" example:"1800"`
 	User      UserView `json:"user"`
+	// Lasting is a token that is good as long as its session, of a lasting session.
+	Lasting string `json:"-"`
 }
 
 // Login signs in, and sets the session cookie.
@@ -188,7 +192,7 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	return a.signIn(w, r, acc)
+	return a.signIn(w, r, acc, in.Kind)
 }
 
 // mayGetCookie refuses a page of another origin: its form would sign the visitor
@@ -269,9 +273,9 @@ func busy(err error) error {
 }
 
 // signIn begins a session, sets its cookie and returns its tokens.
-func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account) (LoginAnswer, error) {
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account, kind user.Kind) (LoginAnswer, error) {
 	now := time.Now()
-	session, refresh, err := a.Users.StartSession(r.Context(), acc.UserID(), r.UserAgent(), now, a.RefreshTTL)
+	session, refresh, err := a.Users.StartSession(r.Context(), acc.UserID(), kind, r.UserAgent(), now, a.RefreshTTL)
 	if err != nil {
 		return LoginAnswer{}, err
 	}
@@ -288,7 +292,14 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account) (
 		return LoginAnswer{}, err
 	}
 	a.setCookie(w, r, cookie, a.RefreshTTL)
-	return LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)}, nil
+	answer := LoginAnswer{Access: access, Refresh: refresh, Token: access, ExpiresIn: int(a.AccessTTL.Seconds()), User: view(acc)}
+	if kind == user.Lasting {
+		id.Expires = time.Time{}
+		if answer.Lasting, err = a.Tokens.Mint(id, now); err != nil {
+			return LoginAnswer{}, err
+		}
+	}
+	return answer, nil
 }
 
 func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, ttl time.Duration) {
@@ -314,7 +325,7 @@ func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := a.signIn(w, r, acc)
+	answer, err := a.signIn(w, r, acc, user.Rotating)
 	if err != nil {
 		return err
 	}
@@ -414,7 +425,7 @@ func (a *API) Rotate(ctx context.Context, old string) (LoginAnswer, error) {
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	return LoginAnswer{access, refresh, access, int(a.AccessTTL.Seconds()), view(acc)}, nil
+	return LoginAnswer{Access: access, Refresh: refresh, Token: access, ExpiresIn: int(a.AccessTTL.Seconds()), User: view(acc)}, nil
 }
 
 // VerifyRequest is the body of POST /token/verify.
@@ -558,28 +569,6 @@ func (a *API) EndSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// TicketAnswer opens one stream.
-type TicketAnswer struct {
-	Ticket    string `json:"ticket"`
-	ExpiresIn int    `json:"expires_in" example:"30"`
-}
-
-// Ticket makes a stream ticket, for pages of other origins.
-//
-//	@Summary	Make a stream ticket
-//	@Tags		stream
-//	@Success	200	{object}	TicketAnswer
-//	@Security	bearer
-//	@Router		/stream/ticket [post]
-func (a *API) Ticket(w http.ResponseWriter, r *http.Request) error {
-	who := Who(r)
-	t, err := a.Users.MakeTicket(r.Context(), user.Ticket{UserID: who.UserID, Session: who.Session, TokenEnds: who.Ends}, time.Now())
-	if err != nil {
-		return err
-	}
-	return encode(w, http.StatusOK, TicketAnswer{t, int(user.TicketTTL.Seconds())})
 }
 
 // notNil shows an empty list as [] and not as null.

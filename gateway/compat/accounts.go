@@ -86,19 +86,23 @@ func (c *clients) register(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusCreated, map[string]string{"username": acc.Username, "email": acc.Email})
 }
 
-// login is A's, with the token under one more name for those who share the
-// address.
+// login is A's and, with the token under a name of its own, E's or B's. E's clients
+// know nothing of refreshing: their token is good as long as its session.
 func (c *clients) login(alias string, wrong int) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		f, err := read(w, r)
 		if err != nil {
 			return err
 		}
-		in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Email: optional(f, "email"), Password: optional(f, "password")})
+		in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Email: optional(f, "email"), Password: optional(f, "password"), Kind: user.Lasting})
 		if err != nil {
 			return refuse(w, wrong, "error", err, textCredentials)
 		}
-		return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, alias: in.Access})
+		named := in.Access
+		if alias == "token" {
+			named = in.Lasting
+		}
+		return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, alias: named})
 	}
 }
 
@@ -139,7 +143,7 @@ func (c *clients) identity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Password: optional(f, "password")})
+	in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Password: optional(f, "password"), Kind: user.Lasting})
 	if err != nil {
 		return refuse(w, http.StatusUnauthorized, "detail", err, "")
 	}

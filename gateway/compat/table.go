@@ -12,11 +12,11 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 	c := &clients{a}
 	return []api.Route{
 		// A: alerts by username
-		{Method: "POST", Path: "/signup", Scope: api.Public, Handler: c.signup},
-		{Method: "POST", Path: "/api/signup", Scope: api.Public, Handler: c.signup},
-		{Method: "POST", Path: "/login", Scope: api.Public, Handler: c.login("token", http.StatusBadRequest)},           // and E
-		{Method: "POST", Path: "/api/login", Scope: api.Public, Handler: c.login("JWT token", http.StatusUnauthorized)}, // and B
-		{Method: "POST", Path: "/login/refresh", Scope: api.Public, Handler: c.refresh},
+		{Method: "POST", Path: "/signup", Scope: api.Entry, Handler: c.signup},
+		{Method: "POST", Path: "/api/signup", Scope: api.Entry, Handler: c.signup},
+		{Method: "POST", Path: "/login", Scope: api.Entry, Handler: c.login("token", http.StatusBadRequest)},           // and E
+		{Method: "POST", Path: "/api/login", Scope: api.Entry, Handler: c.login("JWT token", http.StatusUnauthorized)}, // and B
+		{Method: "POST", Path: "/login/refresh", Scope: api.Entry, Handler: c.refresh},
 		{Method: "POST", Path: "/create_alert", Scope: api.Person, Handler: c.createAlert},
 		{Method: "POST", Path: "/delete_alert", Scope: api.Person, Handler: c.deleteAlert},
 		{Method: "GET", Path: "/fetch_alerts", Scope: api.Person, Handler: c.fetchAlerts},
@@ -24,16 +24,16 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "POST", Path: "/api/alerts/delete", Scope: api.Person, Handler: c.deleteAlert},
 
 		// B: alerts by email address
-		{Method: "POST", Path: "/api/register", Scope: api.Public, Handler: c.registerEmail},
+		{Method: "POST", Path: "/api/register", Scope: api.Entry, Handler: c.registerEmail},
 		{Method: "POST", Path: "/api/alerts/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "POST", Path: "/api/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "GET", Path: "/api/alerts", Scope: api.Person, Handler: c.listAlerts}, // and A
 		{Method: "GET", Path: "/api/alerts/{status}", Scope: api.Person, Handler: c.listAlerts},
 
 		// C: notifications over WebSocket
-		{Method: "POST", Path: "/api/users/token", Scope: api.Public, Handler: c.identity},
-		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Public, Handler: c.identityRefresh},
-		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Public, Handler: c.identityVerify},
+		{Method: "POST", Path: "/api/users/token", Scope: api.Entry, Handler: c.identity},
+		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Entry, Handler: c.identityRefresh},
+		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Entry, Handler: c.identityVerify},
 		{Method: "GET", Path: "/api/users/is-authenticated", Scope: api.Person, Handler: c.isAuthenticated},
 		{Method: "POST", Path: "/api/notifications/send", Scope: api.Sender, Handler: c.send},
 		{Method: "GET", Path: "/api/notifications", Scope: api.Public, Handler: plain(page)},
@@ -55,7 +55,7 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 
 		// E: the chat and its clients' accounts
 		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
-		{Method: "POST", Path: "/register", Scope: api.Public, Handler: c.register},
+		{Method: "POST", Path: "/register", Scope: api.Entry, Handler: c.register},
 		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: c.logout},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},
 	}

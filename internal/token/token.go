@@ -48,7 +48,7 @@ type Identity struct {
 	Session  string // "" in tokens that are not of a session here
 	Username string
 	Email    string
-	Expires  time.Time
+	Expires  time.Time // zero: with its session
 }
 
 // claims are the members of a token's payload.
@@ -177,20 +177,27 @@ func readPublicKey(path string) (crypto.PublicKey, error) {
 // CanMint says whether this authority has a secret of its own.
 func (a *Authority) CanMint() bool { return len(a.secret) > 0 }
 
-// Mint makes a token for an identity, good from now until its Expires.
+// Mint makes a token for an identity, good from now until its Expires. Only a token
+// of a session may have none: it is good as long as the session is.
 func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 	if !a.CanMint() {
 		return "", errors.New("minting a token: tokens come from the identity provider here")
+	}
+	if id.Expires.IsZero() && id.Session == "" {
+		return "", errors.New("minting a token: neither an end nor a session")
 	}
 	var jti [16]byte
 	_, _ = rand.Read(jti[:]) // never fails, see its document
 	c := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Subject: string(id.UserID), ID: hex.EncodeToString(jti[:]),
-			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(id.Expires),
-			Issuer: a.cfg.Issuer, Audience: a.cfg.Audience,
+			IssuedAt: jwt.NewNumericDate(now),
+			Issuer:   a.cfg.Issuer, Audience: a.cfg.Audience,
 		},
 		Session: id.Session, Username: id.Username, Email: id.Email,
+	}
+	if !id.Expires.IsZero() {
+		c.ExpiresAt = jwt.NewNumericDate(id.Expires)
 	}
 	if n, err := strconv.ParseInt(string(id.UserID), 10, 64); err == nil && strconv.FormatInt(n, 10) == string(id.UserID) {
 		c.UserID = &n
@@ -207,7 +214,7 @@ func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
 	var c claims
 	key := func(t *jwt.Token) (any, error) { return a.key(ctx, t) }
-	parsed, err := jwt.ParseWithClaims(text, &c, key, jwt.WithValidMethods(a.methods), jwt.WithExpirationRequired(), jwt.WithLeeway(a.cfg.Leeway))
+	parsed, err := jwt.ParseWithClaims(text, &c, key, jwt.WithValidMethods(a.methods), jwt.WithLeeway(a.cfg.Leeway))
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Identity{}, ErrExpired
 	}
@@ -219,7 +226,7 @@ func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
 		if c.odd != nil {
 			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, c.odd)
 		}
-		if !time.Now().Before(c.ExpiresAt.Time) {
+		if c.ExpiresAt != nil && !time.Now().Before(c.ExpiresAt.Time) {
 			return Identity{}, ErrExpired // our own clock needs no leeway
 		}
 	} else {
@@ -227,6 +234,9 @@ func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
 		if user, err = c.user(a.cfg.UserClaim); err != nil {
 			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
+	}
+	if c.ExpiresAt == nil && c.Session == "" {
+		return Identity{}, fmt.Errorf("%w: exp is required", ErrInvalid)
 	}
 	if err := a.meant(&c); err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -236,7 +246,11 @@ func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
 	if err := v.Err(); err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return Identity{UserID: user, Session: c.Session, Username: c.Username, Email: c.Email, Expires: c.ExpiresAt.Time}, nil
+	id := Identity{UserID: user, Session: c.Session, Username: c.Username, Email: c.Email}
+	if c.ExpiresAt != nil {
+		id.Expires = c.ExpiresAt.Time
+	}
+	return id, nil
 }
 
 // user is whom a claim names: a text, or a whole number as its decimal text.

@@ -49,6 +49,22 @@ func TestMintedTokenReadsBack(t *testing.T) {
 	}
 }
 
+// A token without an end is one of a session, which is looked up at each use.
+func TestTokenWithoutEnd(t *testing.T) {
+	a := authority(t, Config{Secret: secret})
+	now := time.Now()
+	text, err := a.Mint(Identity{UserID: "7", Session: "s"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := a.Check(t.Context(), text); err != nil || id.UserID != "7" || id.Session != "s" || !id.Expires.IsZero() {
+		t.Errorf("got %+v, %v", id, err)
+	}
+	if text, err := a.Mint(Identity{UserID: "7"}, now); err == nil {
+		t.Errorf("a token of neither an end nor a session: %s", text)
+	}
+}
+
 // Whatever is wrong with a token, it is refused; a changed algorithm most of all.
 func TestCheckRefuses(t *testing.T) {
 	a := authority(t, Config{Secret: secret})
@@ -96,6 +112,7 @@ func TestOutsideKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := jwt.MapClaims{"sub": "auth0|abc", "exp": time.Now().Add(time.Hour).Unix()}
+	endless := jwt.MapClaims{"sub": "auth0|abc", "sid": "s"}
 	for _, k := range []struct {
 		method  jwt.SigningMethod
 		private any
@@ -117,6 +134,12 @@ func TestOutsideKeys(t *testing.T) {
 		}
 		if id, err := a.Check(t.Context(), signed); err != nil || id.UserID != "auth0|abc" {
 			t.Errorf("%s: got %+v, %v", k.method.Alg(), id, err)
+		}
+		if signed, err = jwt.NewWithClaims(k.method, endless).SignedString(k.private); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := a.Check(t.Context(), signed); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s, without an end: got %+v, %v", k.method.Alg(), id, err)
 		}
 		// The public key as an HMAC secret is the classic forgery.
 		forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(text)

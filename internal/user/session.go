@@ -45,16 +45,27 @@ func hashSecret(text string) []byte {
 	return h[:]
 }
 
+// Kind is how a session renews itself.
+type Kind bool
+
+const (
+	// Rotating sessions get a new refresh token each time theirs is used.
+	Rotating Kind = false
+	// Lasting sessions keep their refresh token until they end, and every use of
+	// them moves their end on.
+	Lasting Kind = true
+)
+
 // StartSession begins a session and returns its id and first refresh token.
-func (s *Store) StartSession(ctx context.Context, user event.UserID, agent string, now time.Time, ttl time.Duration) (id, refresh string, err error) {
+func (s *Store) StartSession(ctx context.Context, user event.UserID, kind Kind, agent string, now time.Time, ttl time.Duration) (id, refresh string, err error) {
 	refresh, hash := secret()
 	if len(agent) > 300 {
 		agent = agent[:300]
 	}
 	err = s.db.QueryRow(ctx, `
-		with s as (insert into sessions (id, user_id, user_agent, created_at, expires_at) values (gen_random_uuid(), $1, $2, $3, $4) returning id)
+		with s as (insert into sessions (id, user_id, user_agent, created_at, expires_at, lasting) values (gen_random_uuid(), $1, $2, $3, $4, $6) returning id)
 		, r as (insert into refresh_tokens (hash, session_id) select $5, id from s)
-		select id::text from s`, string(user), event.CleanText(agent), now, now.Add(ttl), hash).Scan(&id)
+		select id::text from s`, string(user), event.CleanText(agent), now, now.Add(ttl), hash, bool(kind)).Scan(&id)
 	if err != nil {
 		return "", "", fmt.Errorf("starting a session: %w", err)
 	}
@@ -62,18 +73,19 @@ func (s *Store) StartSession(ctx context.Context, user event.UserID, agent strin
 }
 
 // Refresh exchanges a refresh token for the next one of its session, whose end
-// moves on by ttl. A token used twice ends the session: one of the two users
-// of it is a thief.
+// moves on by ttl; that of a lasting session is returned again. A rotating token
+// used twice ends the session: one of the two users of it is a thief.
 func (s *Store) Refresh(ctx context.Context, refresh string, now time.Time, ttl time.Duration) (user event.UserID, session, next string, err error) {
 	next, hash := secret()
 	reused := false
 	err = s.db.Tx(ctx, func(tx pgx.Tx) error {
 		var used, ended *time.Time
 		var expires time.Time
+		var lasting bool
 		err := tx.QueryRow(ctx, `
-			select s.user_id, s.id::text, r.used_at, s.ended_at, s.expires_at
+			select s.user_id, s.id::text, r.used_at, s.ended_at, s.expires_at, s.lasting
 			from refresh_tokens r join sessions s on s.id = r.session_id where r.hash = $1 for update`, hashSecret(refresh)).
-			Scan((*string)(&user), &session, &used, &ended, &expires)
+			Scan((*string)(&user), &session, &used, &ended, &expires, &lasting)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && (ended != nil || !expires.After(now)) {
 			return ErrRefresh
 		}
@@ -86,8 +98,12 @@ func (s *Store) Refresh(ctx context.Context, refresh string, now time.Time, ttl 
 			return err
 		}
 		batch := &pgx.Batch{}
-		batch.Queue(`update refresh_tokens set used_at = $2 where hash = $1`, hashSecret(refresh), now)
-		batch.Queue(`insert into refresh_tokens (hash, session_id) values ($1, $2::uuid)`, hash, session)
+		if lasting {
+			next = refresh
+		} else {
+			batch.Queue(`update refresh_tokens set used_at = $2 where hash = $1`, hashSecret(refresh), now)
+			batch.Queue(`insert into refresh_tokens (hash, session_id) values ($1, $2::uuid)`, hash, session)
+		}
 		batch.Queue(`update sessions set expires_at = $2 where id = $1::uuid`, session, now.Add(ttl))
 		return tx.SendBatch(ctx, batch).Close()
 	})
@@ -117,22 +133,50 @@ func (s *Store) SessionOf(ctx context.Context, refresh string) (user event.UserI
 	return user, session, nil
 }
 
-// LiveOf says which of the sessions go on; those that do not are absent. A text
-// that is no session's id is one that does not.
-func (s *Store) LiveOf(ctx context.Context, sessions []string, now time.Time) (map[string]bool, error) {
+// Live is a session that has not ended.
+type Live struct {
+	ExpiresAt time.Time
+	Kind      Kind
+}
+
+// prolongStep is the part of its life after which a lasting session's end is moved
+// on: a session that is used all day is written once a day at the default of 30 days.
+const prolongStep = 30
+
+// Due reports whether the session's end is to be moved on, as it is in use.
+func (l Live) Due(now time.Time, ttl time.Duration) bool {
+	return l.Kind == Lasting && l.ExpiresAt.Before(now.Add(ttl-ttl/prolongStep))
+}
+
+// Prolong moves on the ends of those of the sessions that are lasting and live, where
+// that is due.
+func (s *Store) Prolong(ctx context.Context, sessions []string, now time.Time, ttl time.Duration) error {
+	_, err := s.db.Exec(ctx, `
+		update sessions set expires_at = $3 where id = any($1::uuid[]) and lasting and ended_at is null and expires_at > $2 and expires_at < $4`,
+		sessions, now, now.Add(ttl), now.Add(ttl-ttl/prolongStep))
+	if err != nil {
+		return fmt.Errorf("prolonging %d sessions: %w", len(sessions), err)
+	}
+	return nil
+}
+
+// LiveOf returns those of the sessions that have not ended. A text that is no
+// session's id is not among them.
+func (s *Store) LiveOf(ctx context.Context, sessions []string, now time.Time) (map[string]Live, error) {
 	ids := make([]string, 0, len(sessions))
 	for _, id := range sessions {
 		if event.IsUUID(id) {
 			ids = append(ids, id)
 		}
 	}
-	rows, err := s.db.Query(ctx, `select id::text from sessions where id = any($1::uuid[]) and ended_at is null and expires_at > $2`, ids, now)
+	rows, err := s.db.Query(ctx, `select id::text, expires_at, lasting from sessions where id = any($1::uuid[]) and ended_at is null and expires_at > $2`, ids, now)
 	if err != nil {
 		return nil, fmt.Errorf("looking up %d sessions: %w", len(ids), err)
 	}
-	out := make(map[string]bool, len(ids))
+	out := make(map[string]Live, len(ids))
 	var id string
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { out[id] = true; return nil }); err != nil {
+	var live Live
+	if _, err := pgx.ForEachRow(rows, []any{&id, &live.ExpiresAt, (*bool)(&live.Kind)}, func() error { out[id] = live; return nil }); err != nil {
 		return nil, fmt.Errorf("looking up %d sessions: %w", len(ids), err)
 	}
 	return out, nil

@@ -19,7 +19,7 @@ const (
 
 func (w *world) start(u event.UserID, agent string) (id, refresh string) {
 	w.t.Helper()
-	id, refresh, err := w.StartSession(w.t.Context(), u, agent, now, ttl)
+	id, refresh, err := w.StartSession(w.t.Context(), u, user.Rotating, agent, now, ttl)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -32,7 +32,8 @@ func (w *world) live(session string, at time.Time) bool {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return live[session]
+	_, ok := live[session]
+	return ok
 }
 
 // Refresh tokens rotate: each is good once, moves the session's end on, and a
@@ -74,6 +75,66 @@ func TestRefreshRotation(t *testing.T) {
 		if _, _, _, err := w.Refresh(t.Context(), bad, now, ttl); !errors.Is(err, user.ErrRefresh) {
 			t.Errorf("%.10q: %v", bad, err)
 		}
+	}
+}
+
+// A lasting session keeps its refresh token, also when several use it at once, and
+// its end moves on with every use; it ends as any other.
+func TestLastingSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id, token, err := w.StartSession(t.Context(), ann, user.Lasting, "bot", now, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotating, _ := w.start(ann, "")
+	ids := []string{id, rotating}
+	at := now
+	for range 3 {
+		at = at.Add(ttl - time.Minute)
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				if u, session, next, err := w.Refresh(t.Context(), token, at, ttl); err != nil || u != ann || session != id || next != token {
+					t.Errorf("refreshing: %s %s %q, %v", u, session, next, err)
+				}
+			})
+		}
+		wg.Wait()
+		if !w.live(id, at.Add(ttl-time.Second)) || w.live(id, at.Add(ttl)) {
+			t.Error("the session's end did not move to ttl from now")
+		}
+	}
+	for _, c := range []struct {
+		after time.Duration
+		due   bool
+	}{{time.Second, false}, {ttl / 30, false}, {ttl/30 + time.Second, true}, {ttl - time.Second, true}} {
+		used := at.Add(c.after)
+		list, err := w.LiveOf(t.Context(), ids, used)
+		if err != nil || list[id].Due(used, ttl) != c.due || list[rotating].Due(used, ttl) {
+			t.Errorf("%v after its end was moved: %+v, %v, want due %v", c.after, list, err, c.due)
+		}
+		if err := w.Prolong(t.Context(), ids, used, ttl); err != nil {
+			t.Fatal(err)
+		}
+		if list, err = w.LiveOf(t.Context(), ids, used); err != nil || list[id].ExpiresAt.Equal(used.Add(ttl)) != c.due {
+			t.Errorf("%v after, prolonged: %+v, %v", c.after, list, err)
+		}
+		if c.due {
+			at = used
+		}
+	}
+	if err := w.Prolong(t.Context(), ids, at.Add(ttl), ttl); err != nil {
+		t.Fatal(err)
+	}
+	if w.live(id, at.Add(ttl)) || w.live(rotating, now.Add(ttl)) {
+		t.Error("a session that had ended, or a rotating one, was prolonged")
+	}
+	if err := w.End(t.Context(), ann, id, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := w.Refresh(t.Context(), token, at, ttl); !errors.Is(err, user.ErrRefresh) || w.live(id, at) {
+		t.Errorf("after its end: %v", err)
 	}
 }
 
