@@ -71,7 +71,7 @@ func (l Layout) topicConfig(topic string) map[string]string {
 type TopicState struct {
 	Name       string
 	Partitions int32
-	Action     string // "made", "changed NAME to VALUE", "as it should be", "missing"
+	Action     string // "made", "changed NAME to VALUE", "as it should be", "fewer than the N that are wanted: …"
 }
 
 // EnsureTopics makes the topics that are missing and sets what Crier relies on
@@ -100,6 +100,9 @@ func (c *Client) EnsureTopics(ctx context.Context, l Layout) ([]TopicState, erro
 		action, err := c.correctTopic(ctx, adm, full, want)
 		if err != nil {
 			return states, err
+		}
+		if n < l.Partitions {
+			action = fmt.Sprintf("fewer than the %d that are wanted: adding them (kafka-topics --alter) moves keys to other partitions, see docs/operating.md; otherwise %s", l.Partitions, action)
 		}
 		states = append(states, TopicState{name, n, action})
 	}
