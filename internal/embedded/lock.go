@@ -72,8 +72,11 @@ func awaitDir(ctx context.Context, dir, what string) (*dirLock, error) {
 
 // release gives the lock back. The file stays: removing it would let a third
 // process lock a new file while a second one still holds the old.
+//
+// It is unlocked, not only closed: a child that is being started at this moment has the
+// file open, too, until its exec.
 func (l *dirLock) release() error {
-	if err := l.f.Close(); err != nil {
+	if err := errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close()); err != nil {
 		return fmt.Errorf("releasing the lock %s: %w", l.f.Name(), err)
 	}
 	return nil

@@ -20,10 +20,14 @@ const (
 	// startPatience covers the recovery after a crash of a cluster with
 	// max_wal_size of 1 GB to replay on a slow disk.
 	startPatience = 2 * time.Minute
-	// relaunchPatience is how long a launch that ended early is tried again:
-	// backends of a killed postmaster hold its shared memory until they notice,
-	// and a free port may be taken between our look and Postgres' bind.
-	relaunchPatience = 10 * time.Second
+	// relaunchPatience is how long a launch that ended early is tried again, where
+	// that may help: backends of a killed postmaster hold its shared memory until
+	// they are gone (stopOrphan sees to that where it can see them), and a free port
+	// may be taken between our look and Postgres' bind.
+	relaunchPatience = 30 * time.Second
+	// orphanPatience is how long the backends of a killed postmaster have to end by
+	// themselves, and then after each signal.
+	orphanPatience = 2 * time.Second
 	// fastPatience is how long a fast shutdown may take (it writes a
 	// checkpoint) before the immediate one.
 	fastPatience = 10 * time.Second

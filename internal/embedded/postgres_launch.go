@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,25 +48,30 @@ func (p *Postgres) settings(host, port string) []string {
 	return append(s, "synchronous_commit=on")
 }
 
-// launch starts Postgres and waits until it answers, again while that may help;
-// see relaunchPatience.
+// launch starts Postgres and waits until it answers, again where what stopped it
+// passes; see relaunchPatience.
 func (p *Postgres) launch(ctx context.Context) error {
-	_, err := os.Stat(filepath.Join(p.dataDir(), "postmaster.pid"))
-	crashed := err == nil
-	free := strings.HasSuffix(p.cfg.Addr, ":0")
 	deadline := time.Now().Add(relaunchPatience)
-	for {
+	for tried := 0; ; tried++ {
 		err := p.launchOnce(ctx)
-		if err == nil || !errors.Is(err, errEnded) || (!crashed && !free) || time.Now().After(deadline) {
+		if err == nil || !errors.Is(err, errEnded) || !passes(err.Error()) || time.Now().After(deadline) {
 			return err
 		}
-		p.log.Warn("starting embedded postgres again", "error", err)
+		if tried == 0 {
+			p.log.Warn("embedded postgres cannot start yet; trying again", "within", relaunchPatience, "error", err)
+		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
 			return err
 		}
 	}
+}
+
+// passes tells a reason of Postgres not to start that ends by itself: processes of
+// its predecessor are still there, or somebody was quicker to take a free port.
+func passes(said string) bool {
+	return strings.Contains(said, "is still in use") || strings.Contains(said, "Address already in use") || strings.Contains(said, "could not create any TCP/IP sockets")
 }
 
 func (p *Postgres) launchOnce(ctx context.Context) error {
@@ -89,6 +95,7 @@ func (p *Postgres) launchOnce(ctx context.Context) error {
 	defer func() { _ = early.Close() }() // the child has its own
 	cmd.Stdout, cmd.Stderr = early, early
 
+	written := p.logSizes()
 	death := syscall.SIGINT // fast shutdown
 	if p.cfg.outlive {
 		death = 0
@@ -100,7 +107,7 @@ func (p *Postgres) launchOnce(ctx context.Context) error {
 		ended := errors.Is(err, errEnded)
 		stopErr := p.proc.Stop(ctx, Step{syscall.SIGINT, fastPatience})
 		if ended {
-			return fmt.Errorf("%w: %s", err, p.lastWords())
+			return fmt.Errorf("%w: %s", err, p.reason(written))
 		}
 		return errors.Join(err, stopErr)
 	}
@@ -156,26 +163,78 @@ func (p *Postgres) createDatabase(ctx context.Context) (err error) {
 	return nil
 }
 
-// lastWords is the end of what Postgres wrote, for the error of a failed start.
-func (p *Postgres) lastWords() string {
+// logSizes are the lengths of Postgres' log files, by path.
+func (p *Postgres) logSizes() map[string]int64 {
+	sizes := make(map[string]int64)
+	entries, err := os.ReadDir(filepath.Join(p.home, "log"))
+	if err != nil {
+		return sizes // there is none yet
+	}
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil {
+			sizes[filepath.Join(p.home, "log", e.Name())] = fi.Size()
+		}
+	}
+	return sizes
+}
+
+// reason is why Postgres did not start, in its own words since the logs had the
+// lengths before.
+func (p *Postgres) reason(before map[string]int64) string {
+	said, err := os.ReadFile(filepath.Join(p.home, "startup.log"))
+	if err != nil {
+		said = []byte(err.Error())
+	}
+	now := p.logSizes()
+	for _, path := range slices.Sorted(maps.Keys(now)) {
+		if now[path] == before[path] {
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if from := before[path]; from < int64(len(b)) {
+			b = b[from:]
+		}
+		said = append(append(said, '\n'), b...)
+	}
+	why := causes(string(said))
+	if strings.Contains(why, "No space left on device") {
+		return fmt.Sprintf("the disk of %s is full: %s", p.home, why)
+	}
+	return why
+}
+
+// causes picks the lines of Postgres' log that say why it ended: its errors with what
+// explains them, but for what it tells clients meanwhile. Where there is none, it is
+// the end of the log.
+func causes(said string) string {
 	const enough = 2000 // bytes: a dozen lines
-	files := []string{filepath.Join(p.home, "startup.log")}
-	if entries, err := os.ReadDir(filepath.Join(p.home, "log")); err == nil {
-		var newest fs.FileInfo
-		for _, e := range entries {
-			if fi, err := e.Info(); err == nil && (newest == nil || fi.ModTime().After(newest.ModTime())) {
-				newest = fi
-			}
+	var lines []string
+	picked := false
+	for line := range strings.Lines(said) {
+		line = strings.TrimSpace(line)
+		_, text, known := strings.Cut(line, ":  ")
+		level := line[:max(0, len(line)-len(text)-len(":  "))]
+		level = level[strings.LastIndexByte(level, ' ')+1:]
+		switch {
+		case !known:
+			picked = picked || !strings.Contains(line, " UTC [") && line != "" // of initdb, of the dynamic linker
+		case level == "FATAL" || level == "PANIC" || level == "ERROR":
+			picked = !strings.HasPrefix(text, "the database system is ")
+		case level == "DETAIL" || level == "HINT" || level == "CONTEXT":
+			// as the line before
+		default:
+			picked = level == "WARNING"
 		}
-		if newest != nil {
-			files = append(files, filepath.Join(p.home, "log", newest.Name()))
+		if picked {
+			lines = append(lines, line)
 		}
 	}
-	var words []string
-	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
-			words = append(words, strings.TrimSpace(string(b[max(0, len(b)-enough):])))
-		}
+	if len(lines) == 0 {
+		return strings.TrimSpace(said[max(0, len(said)-enough):])
 	}
-	return strings.Join(words, "\n")
+	all := strings.Join(lines, "\n")
+	return all[max(0, len(all)-enough):]
 }

@@ -14,8 +14,10 @@ import (
 	"time"
 )
 
-// stopOrphan ends a postmaster that a killed predecessor left on our data. We
-// hold the directory's lock, so whoever started it is dead.
+// stopOrphan ends a postmaster that a killed predecessor left on our data, and the
+// backends of one that was killed itself: they hold its shared memory, which a new
+// one would refuse to do without. We hold the directory's lock, so whoever started
+// them is dead.
 //
 // A pid file whose process is gone is left to Postgres: its start removes it
 // after having looked for backends that are still attached to the shared memory
@@ -25,29 +27,83 @@ import (
 func (p *Postgres) stopOrphan(ctx context.Context) error {
 	file := filepath.Join(p.dataDir(), "postmaster.pid")
 	pid, err := readPID(file)
-	if err != nil || pid == 0 {
+	if err != nil {
 		return err
 	}
-	if !alive(pid) {
-		return nil
-	}
-	if !isPostmaster(ctx, pid, p.dataDir()) {
+	switch {
+	case pid == 0 || !alive(pid) || isZombie(pid):
+	case !isPostmaster(ctx, pid, p.dataDir()):
 		p.log.Warn("removing a stale pid file of embedded postgres", "file", file, "pid", pid)
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing a stale pid file: %w", err)
 		}
-		return nil
-	}
-	p.log.Warn("stopping a postgres that an earlier run left behind", "pid", pid)
-	for _, s := range []Step{{syscall.SIGINT, fastPatience}, {syscall.SIGQUIT, fastPatience}, {syscall.SIGKILL, fastPatience}} {
-		if err := syscall.Kill(pid, s.Signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("sending %s to the left-over postgres %d: %w", s.Signal, pid, err)
-		}
-		if gone, err := waitGone(ctx, pid, s.Wait); err != nil || gone {
+	default:
+		p.log.Warn("stopping a postgres that an earlier run left behind", "pid", pid)
+		if err := end(ctx, []int{pid}, Step{syscall.SIGINT, fastPatience}, Step{syscall.SIGQUIT, fastPatience}, Step{syscall.SIGKILL, fastPatience}); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("stopping the left-over postgres %d: it does not end", pid)
+	left := processesIn(p.dataDir())
+	if len(left) == 0 {
+		return nil
+	}
+	p.log.Warn("waiting for processes that an earlier postgres left behind", "pids", left)
+	return end(ctx, left, Step{0, orphanPatience}, Step{syscall.SIGQUIT, orphanPatience}, Step{syscall.SIGKILL, fastPatience})
+}
+
+// end takes the steps until the processes, which are not our children, are gone.
+func end(ctx context.Context, pids []int, steps ...Step) error {
+	for _, s := range steps {
+		var gone bool
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, s.Signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("sending %s to the left-over postgres %d: %w", s.Signal, pid, err)
+			}
+		}
+		deadline := time.Now().Add(s.Wait)
+		for _, pid := range pids {
+			var err error
+			if gone, err = waitGone(ctx, pid, time.Until(deadline)); err != nil {
+				return err
+			}
+			if !gone {
+				break
+			}
+		}
+		if gone {
+			return nil
+		}
+	}
+	return fmt.Errorf("stopping the left-over postgres %v: it does not end", pids)
+}
+
+// processesIn finds the processes that work in a directory, as every process of a
+// Postgres server does in its data directory. It sees them on Linux only; elsewhere
+// launch tries until they are gone.
+func processesIn(dir string) []int {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil // there is no cluster yet
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is right
+	var pids []int
+	for _, link := range links {
+		cwd, err := os.Readlink(link)
+		if err != nil || cwd != real {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil && pid != os.Getpid() && isPostgres(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// isPostgres says whether a process runs the program postgres, and not a shell that
+// somebody has opened there.
+func isPostgres(pid int) bool {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && strings.TrimSpace(string(name)) == "postgres"
 }
 
 // readPID gives the process id in the first line of a postmaster.pid, 0 for none.

@@ -163,6 +163,59 @@ func TestPostgresKilledItself(t *testing.T) {
 	}
 }
 
+// kill -9 of the owner and of its postmaster at once leaves backends that hold the
+// shared memory, here one that cannot even notice: the next start ends them.
+func TestPostgresKilledWithItsOwner(t *testing.T) {
+	t.Parallel()
+	dir := tempDir(t)
+	c := startChild(t, "postgres-outlive", dir)
+	mustExec(t, c.where, makeRow)
+	conn, err := pgx.Connect(t.Context(), c.where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // its server is killed
+	if err := syscall.Kill(int(conn.PgConn().PID()), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	postmaster, err := readPID(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil || !alive(postmaster) {
+		t.Fatalf("the postmaster %d should live: %v", postmaster, err)
+	}
+	if err := syscall.Kill(postmaster, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	c.kill(t)
+	p := mustStartPostgres(t, PostgresConfig{DataDir: dir})
+	if got := mustExec(t, p.URL(), checkRow); got != "here" {
+		t.Errorf("the row is %q, want here", got)
+	}
+}
+
+// What Postgres wrote is reduced to why it ended.
+func TestCauses(t *testing.T) {
+	for _, c := range []struct{ name, said, want string }{
+		{"disk full", `2026-11-28 08:51:44.689 UTC [23374] LOG:  starting PostgreSQL 15.18 on x86_64-pc-linux-gnu, 64-bit
+2026-11-28 08:51:44.706 UTC [23378] FATAL:  could not write to file "pg_wal/xlogtemp.23378": No space left on device
+2026-11-28 08:51:44.708 UTC [23379] FATAL:  the database system is starting up
+2026-11-28 08:51:44.833 UTC [23374] LOG:  startup process (PID 23378) exited with exit code 1
+2026-11-28 08:51:44.906 UTC [23374] LOG:  shutting down due to startup process failure
+`, `2026-11-28 08:51:44.706 UTC [23378] FATAL:  could not write to file "pg_wal/xlogtemp.23378": No space left on device`},
+		{"with a hint", `2026-11-28 08:00:00.000 UTC [1] FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use
+2026-11-28 08:00:00.000 UTC [1] HINT:  Terminate any old server processes associated with data directory "/d".
+2026-11-28 08:00:00.000 UTC [1] LOG:  database system is shut down
+`, `2026-11-28 08:00:00.000 UTC [1] FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use
+2026-11-28 08:00:00.000 UTC [1] HINT:  Terminate any old server processes associated with data directory "/d".`},
+		{"linker", "postgres: error while loading shared libraries: libicu.so.72: cannot open shared object file\n", "postgres: error while loading shared libraries: libicu.so.72: cannot open shared object file"},
+		{"nothing known", "2026-11-28 08:00:00.000 UTC [1] LOG:  database system is shut down\n", "2026-11-28 08:00:00.000 UTC [1] LOG:  database system is shut down"},
+		{"nothing", "", ""},
+	} {
+		if got := causes(c.said); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // After a reboot the number in a stale pid file may be somebody else's, who is
 // neither stopped nor taken for a postmaster.
 func TestPostgresStalePIDFile(t *testing.T) {
