@@ -89,6 +89,9 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := os.MkdirAll(e.dataDir, 0o711); err != nil {
 		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 	}
+	if err := embedded.CheckOwner(e.dataDir); err != nil {
+		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
+	}
 	// Before anything is written: of two first starts at the same moment one is told
 	// that the folder is taken.
 	release, err := embedded.LockDir(e.dataDir)
@@ -110,7 +113,8 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := c.choosePort(e.ctx, h); err != nil {
 		return facts, keys, err
 	}
-	if err := c.startEmbedded(h, &facts); err != nil {
+	broker, err := c.startEmbedded(h, &facts)
+	if err != nil {
 		return facts, keys, err
 	}
 	if err := h.open(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags); err != nil {
@@ -121,6 +125,11 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	}
 	if _, err := h.kafka.EnsureTopics(e.ctx, c.layout()); err != nil {
 		return facts, keys, err
+	}
+	if broker != nil {
+		if err := broker.Backup(); err != nil {
+			return facts, keys, err
+		}
 	}
 	if facts.Kafka == "" {
 		facts.Kafka = strings.Join(c.KafkaBrokers, ",")
@@ -197,10 +206,9 @@ func taken(name, addr string, err error) error {
 }
 
 // startEmbedded starts the embedded broker, Postgres and mail catcher, at the
-// same time, where no others are named.
-func (c *runCmd) startEmbedded(h *host, facts *runFacts) error {
+// same time, where no others are named. The broker is nil where another is.
+func (c *runCmd) startEmbedded(h *host, facts *runFacts) (broker *embedded.Broker, err error) {
 	e := h.e
-	var broker *embedded.Broker
 	var pg *embedded.Postgres
 	var mail *embedded.MailCatcher
 	starting, ctx := errgroup.WithContext(e.ctx)
@@ -223,7 +231,7 @@ func (c *runCmd) startEmbedded(h *host, facts *runFacts) error {
 			return err
 		})
 	}
-	err := starting.Wait()
+	err = starting.Wait()
 	if broker != nil {
 		h.stack.Push("embedded broker", broker.Stop)
 		facts.Kafka, c.KafkaBrokers = broker.Addr(), []string{broker.Addr()}
@@ -238,7 +246,7 @@ func (c *runCmd) startEmbedded(h *host, facts *runFacts) error {
 		facts.Mail, facts.SMTP = mail.URL(), mail.SMTPAddr()
 		c.SMTPURL = telemetry.Secret("smtp+plain://" + mail.SMTPAddr())
 	}
-	return err
+	return broker, err
 }
 
 // died watches something that must not end by itself.

@@ -12,7 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // brokerSettings are the embedded broker's settings, by Kafka's names.
@@ -55,6 +57,7 @@ type BrokerConfig struct {
 // ends them. Methods are safe for concurrent use.
 type Broker struct {
 	cluster *kfake.Cluster
+	dir     string // the broker's files
 	addr    string
 	lock    *dirLock
 
@@ -64,8 +67,11 @@ type Broker struct {
 	wg      sync.WaitGroup
 }
 
+// clusterID is what the embedded cluster calls itself.
+const clusterID = "crier"
+
 // StartBroker loads the data directory and listens. Errors: *AddrInUseError,
-// *DirInUseError.
+// *DirInUseError, *DamagedFileError.
 func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	dir, err := filepath.Abs(cfg.DataDir)
 	if err != nil {
@@ -78,14 +84,17 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{lock: lock, stopped: make(chan struct{})}
-	if err := b.start(ctx, cfg, dir); err != nil {
+	b := &Broker{dir: filepath.Join(dir, "log"), lock: lock, stopped: make(chan struct{})}
+	if err := b.start(ctx, cfg); err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
 	return b, nil
 }
 
-func (b *Broker) start(ctx context.Context, cfg BrokerConfig, dir string) error {
+func (b *Broker) start(ctx context.Context, cfg BrokerConfig) error {
+	if err := mendFiles(b.dir, orDiscard(cfg.Logger)); err != nil {
+		return err
+	}
 	l, err := listen(ctx, "kafka", cfg.Addr)
 	if err != nil {
 		return err
@@ -97,9 +106,11 @@ func (b *Broker) start(ctx context.Context, cfg BrokerConfig, dir string) error 
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return guardListener{l, advertised}, nil }),
-		kfake.DataDir(filepath.Join(dir, "log")),
-		kfake.ClusterID("crier"),
+		kfake.ListenFn(func(string, string) (net.Listener, error) {
+			return guardListener{l, advertised, orDiscard(cfg.Logger)}, nil
+		}),
+		kfake.DataDir(b.dir),
+		kfake.ClusterID(clusterID),
 		kfake.DefaultNumPartitions(1),
 		// Short sessions are for tests and for quick take-over; a member may still
 		// ask for a long one.
@@ -113,9 +124,54 @@ func (b *Broker) start(ctx context.Context, cfg BrokerConfig, dir string) error 
 	b.cluster, err = kfake.NewCluster(opts...)
 	if err != nil {
 		_ = l.Close() // kfake closed it already
-		return fmt.Errorf("loading the embedded broker from %s: %w", dir, err)
+		return fmt.Errorf("loading the embedded broker from %s: %w", b.dir, err)
 	}
+	b.limitPartitions()
 	return nil
+}
+
+// maxPartitions bounds how many partitions one request may make: the broker's library
+// makes as many as it is asked for, each with memory of its own.
+const maxPartitions = 1000
+
+// limitPartitions refuses requests for more than that as Kafka refuses a number that
+// is none.
+func (b *Broker) limitPartitions() {
+	refused := kmsg.StringPtr(fmt.Sprintf("the embedded broker makes at most %d partitions at once", maxPartitions))
+	b.cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req, wanted := r.(*kmsg.CreateTopicsRequest), int64(0)
+		for _, t := range req.Topics {
+			wanted += max(int64(t.NumPartitions), int64(len(t.ReplicaAssignment)), 1)
+		}
+		if wanted <= maxPartitions {
+			return nil, nil, false
+		}
+		b.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+		for _, t := range req.Topics {
+			answer := kmsg.NewCreateTopicsResponseTopic()
+			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, kerr.InvalidPartitions.Code, refused
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	b.cluster.ControlKey(int16(kmsg.CreatePartitions), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req, wanted := r.(*kmsg.CreatePartitionsRequest), int64(0)
+		for _, t := range req.Topics {
+			wanted += max(int64(t.Count), 0)
+		}
+		if wanted <= maxPartitions {
+			return nil, nil, false
+		}
+		b.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
+		for _, t := range req.Topics {
+			answer := kmsg.NewCreatePartitionsResponseTopic()
+			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, kerr.InvalidPartitions.Code, refused
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
 }
 
 // Addr is the bootstrap address, host:port.

@@ -2,8 +2,11 @@ package embedded
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -20,18 +23,34 @@ const maxRequestBytes = 100 << 20
 type guardListener struct {
 	net.Listener
 	addr net.Addr // what the broker advertises to its clients
+	log  *slog.Logger
 }
 
 // Addr is the advertised address.
 func (l guardListener) Addr() net.Addr { return l.addr }
 
-// Accept wraps the next connection.
+// acceptPause is how long Accept waits after an error that passes.
+const acceptPause = 50 * time.Millisecond
+
+// Accept wraps the next connection. The broker's library stops listening at the first
+// error, so those that pass (no file descriptor or memory left for the moment, a
+// connection that ended before it was taken) are waited out here.
 func (l guardListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for failed := 0; ; failed++ {
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil:
+			if failed > 0 {
+				l.log.Info("embedded broker: accepting connections again", "failures", failed)
+			}
+			return &guardConn{Conn: c}, nil
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		case failed == 0:
+			l.log.Error("embedded broker: no connection can be accepted; trying again", "error", err)
+		}
+		time.Sleep(acceptPause)
 	}
-	return &guardConn{Conn: c}, nil
 }
 
 // guardConn follows the request framing (length, API key, version, …) over
