@@ -188,6 +188,9 @@ var screens = []struct {
 	{"desktop-dark", 1280, 800, "dark"},
 	{"phone-light", 390, 844, "light"},
 	{"phone-dark", 390, 844, "dark"},
+	{"tablet-light", 768, 1024, "light"},
+	{"narrow-dark", 320, 640, "dark"},
+	{"zoomed-light", 320, 256, "light"}, // 1280 by 1024 at 400 %, WCAG 1.4.10
 }
 
 // Every main view can be drawn in light and dark, on a desk and on a phone,
@@ -208,7 +211,10 @@ func TestBrowserScreens(t *testing.T) {
 			page.until(view+" is drawn", drawn)
 			page.until("the stream is open", `document.querySelector('[data-testid=status-chip][data-state=live]')`)
 			if excess := eval[int](page, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); excess > 0 {
-				t.Errorf("%s on %s is %d pixels wider than the screen", view, s.name, excess)
+				t.Errorf("%s on %s is %d pixels wider than the screen: %s", view, s.name, excess, eval[string](page, `[...document.querySelectorAll('body *')].filter((n) => n.getBoundingClientRect().right > innerWidth + 1 || n.scrollWidth > innerWidth).map((n) => n.tagName + '.' + n.className).join(' ')`))
+			}
+			if faults := eval[[]string](page, overlaps); len(faults) > 0 {
+				t.Errorf("%s on %s:\n%s", view, s.name, strings.Join(faults, "\n"))
 			}
 			file := filepath.Join(dir, view+"-"+s.name+".png")
 			page.shot(file)
@@ -221,6 +227,7 @@ func TestBrowserScreens(t *testing.T) {
 	photograph("reset", "/reset", `document.querySelector('[data-testid=reset-form]')`)
 	photograph("reset-link", "/reset?token=x", `document.querySelector('[data-testid=reset-confirm]')`)
 
+	page.run("resizing", chromedp.EmulateViewport(1280, 800))
 	page.signUp("ann")
 	user := p.SignUp("ann")
 	furnish(t, p, user)
@@ -229,12 +236,54 @@ func TestBrowserScreens(t *testing.T) {
 	photograph("prices", "/prices", priced)
 	photograph("alerts", "/alerts/1", `document.querySelector('.detail h2, .detail h1') && document.querySelectorAll('[data-testid=alert-item]').length >= 3`)
 	photograph("send", "/send", `document.querySelector('[data-testid=send-title]')`)
+	photograph("destinations", "/destinations", `document.querySelector('[data-view=destinations][aria-current]') && document.querySelector('main h1')`)
 	photograph("inbox", "/inbox", `document.querySelectorAll('[data-testid=inbox-item]').length >= 5`)
 	photograph("rooms", "/rooms/friends", `document.querySelectorAll('[data-testid=chat-line][data-kind=message]').length >= 9 && document.querySelector('[data-testid=member]')`)
 	photograph("rooms-none", "/rooms", `document.querySelectorAll('[data-testid=room]').length >= 3`)
 	photograph("account", "/account", `document.querySelector('[data-testid=session]')`)
 	photograph("inbox-detail", "/inbox/3", `document.querySelector('[data-testid=inbox-detail]')`)
 }
+
+// overlaps names controls, headings and labels that lie on each other, or are cut
+// off at the side of the screen. What lies below a bar that stays in place is
+// scrolled there, and compared with its like only.
+const overlaps = `(() => {
+	const stays = (node) => { for (let n = node; n; n = n.parentElement) if (['fixed', 'sticky'].includes(getComputedStyle(n).position)) return n; return null; };
+	const name = (node) => (node.getAttribute('aria-label') || node.textContent || node.placeholder || node.id).trim().slice(0, 40) + ' <' + node.tagName.toLowerCase() + '>';
+	const boxOf = (node) => {
+		if (!/^H[1-3]$/.test(node.tagName)) return node.getBoundingClientRect();
+		const words = document.createRange(); // a heading's own box is as wide as its column
+		words.selectNodeContents(node);
+		return words.getBoundingClientRect();
+	};
+	const all = [...document.querySelectorAll('a, button, input, select, textarea, summary, h1, h2, h3, .label, .chip-label, .name')].filter((n) => {
+		if (!n.checkVisibility({visibilityProperty: true, opacityProperty: true}) || n.closest('.unseen, .skip, svg') || n.matches('.segments input')) return false;
+		const box = n.getBoundingClientRect();
+		return box.width > 1 && box.height > 1;
+	}).map((node) => {
+		// What a scrolling or clipping ancestor hides is not seen.
+		const box = boxOf(node);
+		const seen = {left: box.left, top: box.top, right: box.right, bottom: box.bottom};
+		for (let n = node.parentElement; n && n !== document.documentElement; n = n.parentElement) {
+			const style = getComputedStyle(n);
+			if (style.overflowX === 'visible' && style.overflowY === 'visible' || n === document.body) continue;
+			const clip = n.getBoundingClientRect();
+			seen.left = Math.max(seen.left, clip.left); seen.right = Math.min(seen.right, clip.right);
+			seen.top = Math.max(seen.top, clip.top); seen.bottom = Math.min(seen.bottom, clip.bottom);
+		}
+		return {node, box, seen, stays: stays(node)};
+	}).filter(({seen}) => seen.right - seen.left > 1 && seen.bottom - seen.top > 1);
+	const faults = [];
+	for (const {node, box} of all) if (box.left < -1 || box.right > innerWidth + 1) faults.push(name(node) + ' leaves the screen');
+	for (let i = 0; i < all.length; i++) for (let j = i + 1; j < all.length; j++) {
+		const [a, b] = [all[i], all[j]];
+		if (a.stays !== b.stays || a.node.contains(b.node) || b.node.contains(a.node)) continue;
+		const width = Math.min(a.seen.right, b.seen.right) - Math.max(a.seen.left, b.seen.left);
+		const height = Math.min(a.seen.bottom, b.seen.bottom) - Math.max(a.seen.top, b.seen.top);
+		if (width > 2 && height > 2) faults.push(name(a.node) + ' lies on ' + name(b.node));
+	}
+	return faults;
+})()`
 
 // colours makes the page believe that the person likes light or dark, and no movement.
 func colours(scheme string) chromedp.Action[chromedp.Void] {

@@ -25,10 +25,10 @@ function show() {
   const of = (kind) => feeds.filter((feed) => feed.kind === kind).map(({ source }) => source);
   const lines = [];
   if (of('simulated').length > 0) {
-    lines.push(['simulated', 'Simulated prices.', 'These figures are made up by this server. They are no market prices.']);
+    lines.push(['simulated', 'Simulated prices.', 'Made up by this server.']);
   }
   if (of('replay').length > 0) {
-    lines.push(['replay', 'Replayed prices.', 'These ticks were recorded earlier and are played again. They are no present market prices.']);
+    lines.push(['replay', 'Replayed prices.', 'Recorded earlier.']);
   }
   // Whoever else writes ticks has an interval of their own: their age stands beside the price.
   const stale = feeds.filter((feed) => feed.stale && feed.kind !== 'external').map(({ source }) => source);
