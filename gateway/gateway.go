@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"crier/gateway/api"
 	"crier/gateway/hub"
@@ -60,6 +61,7 @@ type Gateway struct {
 	// checkHost refuses requests by other names: on loopback, where nothing else
 	// stands between a page and this gateway, and wherever names are configured.
 	checkHost bool
+	originLog rate.Sometimes // of the log of refused origins, which untrusted clients write
 	kafka     *kafka.Client
 	log       *slog.Logger
 	metrics   *metrics
@@ -91,7 +93,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now()}
+	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now(), originLog: rate.Sometimes{Interval: time.Minute}}
 	g.knownNames()
 	users, inboxes := user.New(db), inbox.New(db)
 	g.hub = hub.New(source{inboxes, users, cfg.RefreshTTL})

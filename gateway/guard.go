@@ -32,7 +32,7 @@ func (g *Gateway) guard(rt api.Route) http.Handler {
 				problem.Log(r, g.log, err)
 				panic(http.ErrAbortHandler)
 			}
-			problem.Write(w, r, g.log, err)
+			problem.WriteAs(w, r, g.log, err, rt.Form)
 		}
 	})
 }
@@ -71,7 +71,12 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		// A browser does not ask before it opens a socket, so the origin is ours
 		// to check.
 		if o := r.Header.Get("Origin"); o != "" && !g.originAllowed(r, o) {
-			return refusedOrigin(r, o)
+			err := refusedOrigin(r, o)
+			// A page sees the status of a refused socket at most.
+			g.originLog.Do(func() {
+				g.log.Warn("stream refused: origin not allowed", "origin", o, "host", r.Host, "setting", "CRIER_ALLOWED_ORIGINS")
+			})
+			return err
 		}
 	} else {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -165,10 +170,16 @@ func withoutDefaultPort(scheme, host string) string {
 	return host
 }
 
-// refusedOrigin says which origin was expected: behind a proxy that does not hand on
+// refusedOrigin says which setting allows an origin, and which origin was expected: behind a proxy that does not hand on
 // the Host header, the page's own origin is not recognised.
 func refusedOrigin(r *http.Request, origin string) error {
-	return problem.New(problem.BadOrigin, fmt.Sprintf("The origin %s may not use this. Expected is that of the host that the request came for (%s: a proxy must hand on the Host header), or one of CRIER_ALLOWED_ORIGINS.", origin, r.Host))
+	expected := fmt.Sprintf("the origin must be that of the host that the request came for (%s: a proxy must hand on the Host header)", event.CleanText(r.Host))
+	scheme, host := originOf(origin)
+	if host == "" {
+		return problem.New(problem.BadOrigin, "The page has no origin that can be allowed; "+expected+".")
+	}
+	allowed := event.CleanText(scheme + "://" + host)
+	return problem.New(problem.BadOrigin, fmt.Sprintf("The origin %s may not use this. CRIER_ALLOWED_ORIGINS=%s allows it; without that, %s.", allowed, allowed, expected))
 }
 
 // https reports whether the client's own connection is encrypted: to here, or to a

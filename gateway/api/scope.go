@@ -1,5 +1,7 @@
 package api
 
+import "crier/internal/problem"
+
 // Scope is who may use a route.
 type Scope uint8
 
@@ -19,4 +21,5 @@ type Route struct {
 	Method, Path string
 	Scope        Scope
 	Handler      Handler
+	Form         problem.Form // of refusals; nil: problem+json
 }

@@ -15,6 +15,7 @@ import (
 const (
 	textTaken       = "Username already exists"
 	textCredentials = "Invalid credentials"
+	textNoLogin     = "Unable to log in with provided credentials."
 	textMissing     = "Missing required fields"
 	textKnownEmail  = "Email already registered"
 	textInvalidData = "Invalid data"
@@ -86,24 +87,42 @@ func (c *clients) register(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusCreated, map[string]string{"username": acc.Username, "email": acc.Email})
 }
 
-// login is A's and, with the token under a name of its own, E's or B's. E's clients
-// know nothing of refreshing: their token is good as long as its session.
-func (c *clients) login(alias string, wrong int) api.Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		f, err := read(w, r)
-		if err != nil {
-			return err
-		}
-		in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Email: optional(f, "email"), Password: optional(f, "password"), Kind: user.Lasting})
-		if err != nil {
-			return refuse(w, wrong, "error", err, textCredentials)
-		}
-		named := in.Access
-		if alias == "token" {
-			named = in.Lasting
-		}
-		return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, alias: named})
+// logIn reads who signs in, and begins a lasting session.
+func (c *clients) logIn(w http.ResponseWriter, r *http.Request) (api.LoginAnswer, error) {
+	f, err := read(w, r)
+	if err != nil {
+		return api.LoginAnswer{}, err
 	}
+	return c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Email: optional(f, "email"), Password: optional(f, "password"), Kind: user.Lasting})
+}
+
+// login is A's and E's. E's clients know nothing of refreshing: their token is good
+// as long as its session.
+func (c *clients) login(w http.ResponseWriter, r *http.Request) error {
+	in, err := c.logIn(w, r)
+	if err == nil {
+		return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, "token": in.Lasting})
+	}
+	if !fromPage(r) {
+		return refuse(w, http.StatusBadRequest, "error", err, textCredentials)
+	}
+	p, ok := isInput(err)
+	switch {
+	case ok:
+		return answer(w, http.StatusBadRequest, byField(p))
+	case p.Code == problem.InvalidLogin:
+		return answer(w, http.StatusBadRequest, byField(problem.New(p.Code, textNoLogin)))
+	}
+	return err
+}
+
+// loginB is B's, and A's at its second address.
+func (c *clients) loginB(w http.ResponseWriter, r *http.Request) error {
+	in, err := c.logIn(w, r)
+	if err != nil {
+		return refuse(w, http.StatusUnauthorized, "error", err, textCredentials)
+	}
+	return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, "JWT token": in.Access})
 }
 
 // refresh is A's.
@@ -139,11 +158,7 @@ func (c *clients) profile(w http.ResponseWriter, r *http.Request) error {
 
 // identity is C's sign-in.
 func (c *clients) identity(w http.ResponseWriter, r *http.Request) error {
-	f, err := read(w, r)
-	if err != nil {
-		return err
-	}
-	in, err := c.LogIn(w, r, api.LoginRequest{Username: optional(f, "username"), Password: optional(f, "password"), Kind: user.Lasting})
+	in, err := c.logIn(w, r)
 	if err != nil {
 		return refuse(w, http.StatusUnauthorized, "detail", err, "")
 	}

@@ -119,12 +119,12 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// refuse writes {"error": text} with a client's fault, and leaves ours to the
-// caller, who writes problem+json.
+// refuse writes {"error": text} with a client's fault. Other statuses are left to the
+// caller, who writes them in the route's form.
 func refuse(w http.ResponseWriter, status int, member string, err error, text string) error {
 	if err != nil {
 		p := problem.Of(err)
-		if problem.Catalogue[p.Code].Status >= 500 || p.Code == problem.TooMany || p.Code == problem.BadOrigin {
+		if problem.Catalogue[p.Code].Status >= 500 || p.Code == problem.TooMany || p.Code == problem.BadOrigin || p.Code == problem.TooLarge {
 			return err
 		}
 		if text == "" {
@@ -144,6 +144,41 @@ func sentence(p *problem.Problem) string {
 		parts = append(parts, strings.TrimSpace(e.Field+" "+e.Message))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// The forms of refusals that the systems' clients read: A's and B's, C's, D's, and
+// of E's accounts.
+func errorForm(_ *http.Request, p *problem.Problem) any {
+	return map[string]string{"error": sentence(p)}
+}
+
+func detailForm(_ *http.Request, p *problem.Problem) any {
+	return map[string]string{"detail": sentence(p)}
+}
+
+func statusForm(_ *http.Request, p *problem.Problem) any { return said{Message: sentence(p)} }
+
+func fieldForm(_ *http.Request, p *problem.Problem) any { return byField(p) }
+
+// loginForm is E's for a page, whose script goes through arrays of texts by field,
+// and A's for everybody else: A's clients are programs.
+func loginForm(r *http.Request, p *problem.Problem) any {
+	if fromPage(r) {
+		return fieldForm(r, p)
+	}
+	return errorForm(r, p)
+}
+
+// fromPage reports whether a script on a page makes a request. Browsers add the
+// first two headers to what a script POSTs (Fetch, sections 3.2 and 3.6), older
+// libraries the third.
+func fromPage(r *http.Request) bool {
+	for _, name := range []string{"Origin", "Sec-Fetch-Mode", "X-Requested-With"} {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // byField is a problem as older clients with arrays of messages want it.

@@ -34,7 +34,7 @@ type said struct {
 func say(w http.ResponseWriter, s said) error { return answer(w, http.StatusOK, s) }
 
 // deny writes {"status": false} with a client's fault: what it says by field, or
-// the text given. Our own faults are left to the caller, who writes problem+json.
+// the text given. Other statuses are left to the caller, who writes them in D's form.
 func deny(w http.ResponseWriter, err error, text string) error {
 	p := problem.Of(err)
 	switch {

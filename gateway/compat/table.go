@@ -2,20 +2,38 @@ package compat
 
 import (
 	"net/http"
+	"slices"
 
 	"crier/gateway/api"
+	"crier/internal/problem"
 )
 
 // Routes is the table of aliases; page is the demo page's document. The letters
 // are the systems' in docs/compatible-clients.md.
 func Routes(a *api.API, page http.Handler) []api.Route {
 	c := &clients{a}
+	return slices.Concat(
+		inForm(errorForm, c.alertRoutes()),
+		inForm(detailForm, c.notificationRoutes(page)),
+		inForm(statusForm, c.pusherRoutes(page)),
+		c.chatRoutes(),
+	)
+}
+
+// inForm gives the routes of one system the form of its refusals.
+func inForm(form problem.Form, routes []api.Route) []api.Route {
+	for i := range routes {
+		routes[i].Form = form
+	}
+	return routes
+}
+
+// alertRoutes are A's, alerts by username, and B's, alerts by email address.
+func (c *clients) alertRoutes() []api.Route {
 	return []api.Route{
-		// A: alerts by username
 		{Method: "POST", Path: "/signup", Scope: api.Entry, Handler: c.signup},
 		{Method: "POST", Path: "/api/signup", Scope: api.Entry, Handler: c.signup},
-		{Method: "POST", Path: "/login", Scope: api.Entry, Handler: c.login("token", http.StatusBadRequest)},           // and E
-		{Method: "POST", Path: "/api/login", Scope: api.Entry, Handler: c.login("JWT token", http.StatusUnauthorized)}, // and B
+		{Method: "POST", Path: "/api/login", Scope: api.Entry, Handler: c.loginB}, // and B
 		{Method: "POST", Path: "/login/refresh", Scope: api.Entry, Handler: c.refresh},
 		{Method: "POST", Path: "/create_alert", Scope: api.Person, Handler: c.createAlert},
 		{Method: "POST", Path: "/delete_alert", Scope: api.Person, Handler: c.deleteAlert},
@@ -23,14 +41,17 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "POST", Path: "/api/alerts/create", Scope: api.Person, Handler: c.createAlert}, // and B
 		{Method: "POST", Path: "/api/alerts/delete", Scope: api.Person, Handler: c.deleteAlert},
 
-		// B: alerts by email address
 		{Method: "POST", Path: "/api/register", Scope: api.Entry, Handler: c.registerEmail},
 		{Method: "POST", Path: "/api/alerts/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "POST", Path: "/api/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "GET", Path: "/api/alerts", Scope: api.Person, Handler: c.listAlerts}, // and A
 		{Method: "GET", Path: "/api/alerts/{status}", Scope: api.Person, Handler: c.listAlerts},
+	}
+}
 
-		// C: notifications over WebSocket
+// notificationRoutes are C's.
+func (c *clients) notificationRoutes(page http.Handler) []api.Route {
+	return []api.Route{
 		{Method: "POST", Path: "/api/users/token", Scope: api.Entry, Handler: c.identity},
 		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Entry, Handler: c.identityRefresh},
 		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Entry, Handler: c.identityVerify},
@@ -40,8 +61,12 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "GET", Path: "/api/docs", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/index.html", http.StatusFound))},
 		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},
 		{Method: "GET", Path: "/ws/notifications/{user_id}", Scope: api.Streams, Handler: c.socket},
+	}
+}
 
-		// D: the data pusher
+// pusherRoutes are D's.
+func (c *clients) pusherRoutes(page http.Handler) []api.Route {
+	return []api.Route{
 		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
 		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount(page)},
 		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
@@ -52,12 +77,17 @@ func Routes(a *api.API, page http.Handler) []api.Route {
 		{Method: "DELETE", Path: "/destination", Scope: api.Public, Handler: c.deleteDestination},
 		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
 		{Method: "GET", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
+	}
+}
 
-		// E: the chat and its clients' accounts
+// chatRoutes are E's. Its login is at A's address.
+func (c *clients) chatRoutes() []api.Route {
+	return []api.Route{
 		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
-		{Method: "POST", Path: "/register", Scope: api.Entry, Handler: c.register},
-		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: c.logout},
-		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile},
+		{Method: "POST", Path: "/login", Scope: api.Entry, Handler: c.login, Form: loginForm},
+		{Method: "POST", Path: "/register", Scope: api.Entry, Handler: c.register, Form: fieldForm},
+		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: c.logout, Form: detailForm},
+		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile, Form: detailForm},
 	}
 }
 

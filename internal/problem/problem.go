@@ -151,11 +151,19 @@ func Log(r *http.Request, log *slog.Logger, err error) {
 // Write answers with the problem an error stands for; what is the server's own
 // fault is logged with its cause.
 func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	WriteAs(w, r, log, err, nil)
+}
+
+// Form is the body of a refusal as JSON, for clients that do not know problem+json.
+type Form func(*http.Request, *Problem) any
+
+// WriteAs is Write with a body of another form; nil: problem+json.
+func WriteAs(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error, form Form) {
 	Log(r, log, err)
 	p := Of(err)
 	entry := Catalogue[p.Code]
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	if p.RetryAfter == 0 && p.Code == Unavailable {
 		p = &Problem{Code: p.Code, Detail: p.Detail, Errors: p.Errors, RetryAfter: time.Second, Cause: p.Cause}
@@ -166,9 +174,16 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) 
 	if entry.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="crier"`) // RFC 9110 section 11.6.1
 	}
+	var content any
+	if form != nil {
+		content = form(r, p)
+	} else {
+		h.Set("Content-Type", "application/problem+json")
+		content = body{
+			Type: "/docs/errors#" + string(p.Code), Title: entry.Title, Status: entry.Status,
+			Code: p.Code, Detail: p.Detail, Errors: p.Errors,
+		}
+	}
 	w.WriteHeader(entry.Status)
-	_ = json.NewEncoder(w).Encode(body{
-		Type: "/docs/errors#" + string(p.Code), Title: entry.Title, Status: entry.Status,
-		Code: p.Code, Detail: p.Detail, Errors: p.Errors,
-	})
+	_ = json.NewEncoder(w).Encode(content)
 }
