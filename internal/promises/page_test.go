@@ -31,9 +31,10 @@ const patience = 30 * time.Second
 // tab is one page in a real browser. What its console says against it is kept,
 // and fails the test at the end.
 type tab struct {
-	tb   testing.TB
-	ctx  context.Context
-	base string
+	tb    testing.TB
+	ctx   context.Context
+	base  string
+	close func() // of a further tab: closes it
 
 	mu       sync.Mutex // guards what follows
 	faults   []string

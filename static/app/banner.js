@@ -5,6 +5,7 @@
 import { h, icon } from './dom.js';
 import { api } from './api.js';
 import { get, on, set } from './state.js';
+import { setTransport } from './stream.js';
 
 // How soon a feed that went from live to simulated is noticed.
 const STATUS_EVERY_MS = 15_000;
@@ -42,11 +43,15 @@ function show() {
   if (!navigator.onLine) {
     lines.push(['offline', 'This device is offline.', 'What you see is what was here before; it catches up by itself.']);
   }
-  const words = lines.map((line) => line.join(' ')).join(' ');
+  if (get('connection').name === 'queued') {
+    lines.push(['queued', 'This tab is not live.', 'Five other tabs of this browser follow this server; with one more, none could send a request (HTTP/1.1 allows six connections). It goes live when one of them is closed.',
+      ['Use WebSocket instead', () => setTransport('ws')]]);
+  }
+  const words = lines.map((line) => line.slice(0, 3).join(' ')).join(' ');
   if (place.dataset.words === words) return;
   place.dataset.words = words;
-  place.replaceChildren(...lines.map(([kind, title, text]) =>
-    h('p', { class: `banner ${kind}`, 'data-testid': 'banner', 'data-kind': kind }, icon('warning'), h('span', {}, h('strong', {}, title), ` ${text}`))));
+  place.replaceChildren(...lines.map(([kind, title, text, [label, act] = []]) =>
+    h('p', { class: `banner ${kind}`, 'data-testid': 'banner', 'data-kind': kind }, icon('warning'), h('span', {}, h('strong', {}, title), ` ${text} `, label && h('button', { type: 'button', class: 'link', onclick: act }, label)))));
 }
 
 // On a phone the page scrolls below these lines; what sticks under them has to
@@ -56,6 +61,7 @@ new ResizeObserver(() => {
 }).observe(place);
 
 on('status', show);
+on('connection', show);
 on('statusError', show);
 addEventListener('online', show);
 addEventListener('offline', show);

@@ -59,6 +59,7 @@ function chipText(state, outcome) {
       return `${NAMES[state.transport]}${delay === undefined ? ' live' : ` ${delayText(delay)}`}`;
     }
     case 'waiting': return `reconnecting in ${secondsTo(state.nextTry)} s ·`;
+    case 'queued': return 'waits: 5 other tabs';
     case 'closed': return 'disconnected';
     default: return state.attempt > 0 ? 'reconnecting…' : 'connecting…';
   }
@@ -116,6 +117,7 @@ function stateText(state) {
   switch (state.name) {
     case 'live': return `live since ${clockText(state.since)}`;
     case 'waiting': return `${state.reason}; try ${state.attempt} in ${secondsTo(state.nextTry)} s`;
+    case 'queued': return 'waiting until another tab is closed';
     case 'closed': return state.reason;
     default: return 'connecting';
   }

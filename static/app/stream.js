@@ -5,6 +5,7 @@ import { Crier } from '../crier.js';
 import { emit, get, kept, on, set, setCounts } from './state.js';
 import { rooms } from './room-store.js';
 import { loadProfile } from './session.js';
+import { giveSlot, takeSlot } from './slots.js';
 import { takeTicks } from './ticks.js';
 
 // More repaints of a figure than this nobody can read.
@@ -37,12 +38,33 @@ export const lastId = () => (stream?.cursor ?? '').split(';')[0];
 export const arrivalOf = (eventId) => arrivals.get(eventId);
 
 export function retryNow() { stream?.retryNow(); }
-export function disconnect() { stream?.close('disconnected here'); }
-export function reconnect() { stream?.open(); }
+export function disconnect() { close('disconnected here'); }
+export function reconnect() { if (stream) open(stream); }
 
 export function setTransport(name) {
   kept.set('transport', name);
-  stream?.setTransport(name);
+  if (get('connection').name === 'closed') stream?.setTransport(name);
+  else reconnect();
+}
+
+/** Opens the stream over the chosen transport, an event stream as soon as this browser has room for it. */
+async function open(mine) {
+  if (transport() === 'ws') {
+    giveSlot();
+  } else {
+    const held = await takeSlot(() => {
+      mine.close('queued');
+      set('connection', { name: 'queued', attempt: 0, transport: 'sse' });
+    });
+    if (!held || mine !== stream) return;
+  }
+  mine.setTransport(transport());
+  mine.open();
+}
+
+function close(reason) {
+  giveSlot();
+  stream?.close(reason);
 }
 
 /** Is seen in one room, in none with ''. */
@@ -99,7 +121,7 @@ export async function startStream() {
     if (data.topic) emit('topic-gap', data.topic);
     else set('catchUp', { gap: true, reason: data.reason, at: Date.now() });
   });
-  stream.open();
+  open(stream);
 }
 
 /** Resolves when this person's stream is live, or after `ms`: what is sent before that would come unseen. */
@@ -140,8 +162,13 @@ function arrived(notification, at) {
 }
 
 on('user', startStream);
-on('session-ending', () => stream?.close('signing out'));
-on('session-stays', () => stream?.open());
+on('session-ending', () => close('signing out'));
+on('session-stays', reconnect);
+// The transport is the browser's choice: a tab that waits follows another's.
+addEventListener('storage', ({ key }) => { if (key === 'crier.transport' && get('connection').name === 'queued') reconnect(); });
+// The stream lets go of its connection with a page that is left, and comes back with it.
+addEventListener('pagehide', giveSlot);
+addEventListener('pageshow', (event) => { if (event.persisted && get('connection').name !== 'closed') reconnect(); });
 on('status', () => stream?.setTopics(topics()));
 on('rooms-listed', () => {
   stream?.setTopics(topics());
