@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"crier/gateway/compat"
 )
 
 // Config is what an operator may change.
@@ -26,6 +29,8 @@ type Config struct {
 	TLSCert        string   // files; both or neither
 	TLSKey         string
 	TrustedProxies []string // addresses or CIDR ranges
+	CompatOpen     []string // older systems that need no credentials, see package compat
+	CompatNetworks []string // addresses or CIDR ranges, beside loopback, that CompatOpen holds for
 	Symbols        []string
 	AlertLimit     int // active alerts a user may have
 	StreamOutbox   int // bytes that may wait for one stream
@@ -43,7 +48,13 @@ const DefaultAlertLimit = 10_000
 // DefaultPeerTimeout is as long as a socket of HTTP/1.1 may take nothing.
 const DefaultPeerTimeout = 20 * time.Second
 
-func (c *Config) normalise() ([]netip.Prefix, error) {
+// ranges are the networks of a configuration.
+type ranges struct {
+	proxies []netip.Prefix
+	open    []netip.Prefix // for CompatOpen
+}
+
+func (c *Config) normalise() (ranges, error) {
 	if c.AlertLimit == 0 {
 		c.AlertLimit = DefaultAlertLimit
 	}
@@ -75,15 +86,27 @@ func (c *Config) normalise() ([]netip.Prefix, error) {
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		fault("CRIER_PUBLIC_URL", "%q: must be an http or https URL, such as https://push.example.org", c.PublicURL)
 	}
-	var proxies []netip.Prefix
-	for _, p := range c.TrustedProxies {
-		prefix, err := parseRange(p)
-		if err != nil {
-			fault("CRIER_TRUSTED_PROXIES", "%w", err)
+	for _, system := range c.CompatOpen {
+		if !slices.Contains(compat.Systems, system) {
+			fault("CRIER_COMPAT_OPEN", "%q: must be of %s", system, strings.Join(compat.Systems, ", "))
 		}
-		proxies = append(proxies, prefix)
 	}
-	return proxies, errors.Join(errs...)
+	parse := func(name string, list []string) []netip.Prefix {
+		var out []netip.Prefix
+		for _, s := range list {
+			prefix, err := parseRange(s)
+			if err != nil {
+				fault(name, "%w", err)
+			}
+			out = append(out, prefix)
+		}
+		return out
+	}
+	r := ranges{proxies: parse("CRIER_TRUSTED_PROXIES", c.TrustedProxies), open: parse("CRIER_COMPAT_NETWORKS", c.CompatNetworks)}
+	if len(c.CompatNetworks) > 0 && len(c.CompatOpen) == 0 {
+		fault("CRIER_COMPAT_NETWORKS", "needs CRIER_COMPAT_OPEN")
+	}
+	return r, errors.Join(errs...)
 }
 
 // parseRange reads a CIDR range, or one address.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -55,7 +54,7 @@ import (
 //	@description				"Bearer " and an access token
 type Gateway struct {
 	cfg     Config
-	proxies []netip.Prefix
+	ranges  ranges
 	origins []string // allowed ones, normalised; "*": all
 	hosts   []string // names that this gateway is called by
 	// checkHost refuses requests by other names: on loopback, where nothing else
@@ -85,7 +84,7 @@ type Gateway struct {
 
 // New checks the configuration; it does no I/O.
 func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, log *slog.Logger, reg prometheus.Registerer) (*Gateway, error) {
-	proxies, err := cfg.normalise()
+	ranges, err := cfg.normalise()
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +92,11 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, proxies: proxies, kafka: k, log: log.With("part", "gateway"), started: time.Now(), originLog: rate.Sometimes{Interval: time.Minute}}
+	g := &Gateway{cfg: cfg, ranges: ranges, kafka: k, log: log.With("part", "gateway"), started: time.Now(), originLog: rate.Sometimes{Interval: time.Minute}}
 	g.knownNames()
+	if len(cfg.CompatOpen) > 0 {
+		g.log.Warn("requests of older systems are accepted without credentials", "systems", cfg.CompatOpen, "from", append([]string{"loopback"}, cfg.CompatNetworks...), "setting", "CRIER_COMPAT_OPEN")
+	}
 	users, inboxes := user.New(db), inbox.New(db)
 	g.hub = hub.New(source{inboxes, users, cfg.RefreshTTL})
 	rooms := room.New(db)

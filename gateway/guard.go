@@ -245,9 +245,9 @@ func (g *Gateway) remote(r *http.Request) string {
 	if err != nil {
 		return r.RemoteAddr
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && g.trusted(host); i-- {
-		if hop, err := netip.ParseAddr(strings.TrimSpace(hops[i])); err == nil {
+	list := hops(r)
+	for i := len(list) - 1; i >= 0 && g.trusted(host); i-- {
+		if hop, err := netip.ParseAddr(list[i]); err == nil {
 			host = hop.String()
 		} else {
 			break
@@ -256,12 +256,50 @@ func (g *Gateway) remote(r *http.Request) string {
 	return host
 }
 
+// hops are the addresses that proxies say a request came through, the client's first.
+func hops(r *http.Request) []string {
+	values := r.Header.Values("X-Forwarded-For")
+	if len(values) == 0 {
+		return nil
+	}
+	list := strings.Split(strings.Join(values, ","), ",")
+	for i, hop := range list {
+		list[i] = strings.TrimSpace(hop)
+	}
+	return list
+}
+
 func (g *Gateway) trusted(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(g.proxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+	return slices.ContainsFunc(g.ranges.proxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+}
+
+// open reports whether a request may do without credentials what the older system
+// left open: if the operator has opened it, to clients on loopback and the networks
+// that are listed, and to no page of another origin, which could make any of their
+// browsers ask.
+func (g *Gateway) open(r *http.Request, system string) bool {
+	if !slices.Contains(g.cfg.CompatOpen, system) || !g.sameOrigin(r) {
+		return false
+	}
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil || !g.trusted(peer) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "") {
+		return false // a proxy that is not trusted hides where the request comes from
+	}
+	for _, hop := range hops(r) {
+		if _, err := netip.ParseAddr(hop); err != nil {
+			return false // and so does one that names no address
+		}
+	}
+	addr, err := netip.ParseAddr(g.remote(r))
+	if err != nil {
+		return false
+	}
+	addr = addr.Unmap()
+	return addr.IsLoopback() || slices.ContainsFunc(g.ranges.open, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // jsString is s as a JavaScript string literal that is safe in a script element.

@@ -134,7 +134,7 @@ func (g *Gateway) router() http.Handler {
 		rt.Path = base + rt.Path
 		g.handle(m, rt)
 	}
-	for _, rt := range compat.Routes(g.api, http.HandlerFunc(servePage)) {
+	for _, rt := range compat.Routes(g.api, http.HandlerFunc(servePage), g.open) {
 		g.handle(m, rt)
 	}
 	for _, p := range pagePaths {

@@ -33,6 +33,10 @@ func (f fields) integer(name string) (int64, error) {
 // send is C's: {user_id: integer, payload: any JSON}. A form's payload is JSON where
 // it can be read so, else a text.
 func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
+	who := c.opened(r, Notifications)
+	if who.UserID == "" && who.Service == "" {
+		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or the user's own token. The older system asked for neither: see docs/compatible-clients.md and CRIER_COMPAT_OPEN.")
+	}
 	f, form, err := readBody(w, r)
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
 		return answer(w, http.StatusBadRequest, faults)
 	}
 	n := event.Notification{UserID: event.UserID(strconv.FormatInt(id, 10)), Payload: f["payload"]}
-	if _, err := c.Accept(r.Context(), api.Who(r), &n); err != nil {
+	if _, err := c.Accept(r.Context(), who, &n); err != nil {
 		p := problem.Of(err)
 		switch {
 		case p.Code == problem.UserNotFound:

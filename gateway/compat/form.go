@@ -19,6 +19,16 @@ import (
 // clients are the handlers of older clients.
 type clients struct {
 	*api.API
+	open func(r *http.Request, system string) bool
+}
+
+// opened is who makes a request that one of the systems did not ask credentials for:
+// a service, where the operator has opened that.
+func (c *clients) opened(r *http.Request, system string) api.Principal {
+	if who := api.Who(r); who.Service != "" || !c.open(r, system) {
+		return who
+	}
+	return api.Principal{Service: "open-" + system}
 }
 
 // fields are the members of a body, each as the JSON that was sent; a form's

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -24,6 +25,24 @@ const (
 	textEmailExists        = "account with this email already exists."
 )
 
+// What a client is told that sends no credential where the older system asked for
+// none.
+const (
+	textNoSecret = "secret_token is missing: send it in the body, the query or the header X-Account-Token, or send an API key (X-API-Key). The older system did not ask for it here: see docs/compatible-clients.md and CRIER_COMPAT_OPEN."
+	textNoKey    = "account_id is missing, or an API key (X-API-Key), which lists all accounts. The older system did not ask for it: see docs/compatible-clients.md and CRIER_COMPAT_OPEN."
+)
+
+var errNoSecret = errors.New("no secret token")
+
+// holder is who makes a request for which the older system asked no secret token.
+func (c *clients) holder(r *http.Request, token string) (api.Principal, error) {
+	who := c.opened(r, DataPusher)
+	if who.Service == "" && who.UserID == "" && token == "" {
+		return who, errNoSecret
+	}
+	return who, nil
+}
+
 // said is D's answer, 200 whatever it says.
 type said struct {
 	Status  bool `json:"status"`
@@ -38,6 +57,8 @@ func say(w http.ResponseWriter, s said) error { return answer(w, http.StatusOK, 
 func deny(w http.ResponseWriter, err error, text string) error {
 	p := problem.Of(err)
 	switch {
+	case errors.Is(err, errNoSecret):
+		return say(w, said{Message: textNoSecret})
 	case problem.Catalogue[p.Code].Status >= 500, p.Code == problem.TooMany, p.Code == problem.TooLarge:
 		return err
 	case p.Code == problem.EmailTaken:
@@ -104,6 +125,24 @@ func (f fields) missing(names ...string) map[string][]string {
 	return out
 }
 
+// holds is the account that a request names, for holder.
+func (c *clients) holds(r *http.Request, f fields, token string) (destination.Account, error) {
+	who, err := c.holder(r, token)
+	if err != nil {
+		return destination.Account{}, err
+	}
+	return c.Reach(r.Context(), who, token, event.AccountID(f.number("account_id")))
+}
+
+// holdsDestination is the destination that a request names, for holder.
+func (c *clients) holdsDestination(r *http.Request, f fields, token string) (destination.Destination, error) {
+	who, err := c.holder(r, token)
+	if err != nil {
+		return destination.Destination{}, err
+	}
+	return c.GivenDestination(r.Context(), who, token, f.number("destination_id"))
+}
+
 func (f fields) account() api.AccountRequest {
 	return api.AccountRequest{Name: f.present("account_name"), Email: f.present("email"), Website: f.present("website")}
 }
@@ -149,7 +188,7 @@ func (c *clients) showAccount(page http.Handler) api.Handler {
 		if !f.has("account_id") {
 			return c.allAccounts(w, r)
 		}
-		acc, err := c.Reach(r.Context(), api.Who(r), token, event.AccountID(f.number("account_id")))
+		acc, err := c.holds(r, f, token)
 		if err != nil {
 			return deny(w, err, textInvalidDetails)
 		}
@@ -158,8 +197,8 @@ func (c *clients) showAccount(page http.Handler) api.Handler {
 }
 
 func (c *clients) allAccounts(w http.ResponseWriter, r *http.Request) error {
-	if api.Who(r).Service == "" {
-		return say(w, said{Message: textUnauthenticated})
+	if c.opened(r, DataPusher).Service == "" {
+		return say(w, said{Message: textNoKey})
 	}
 	list, _, _, err := c.Destinations.Accounts(r.Context(), "", 0, maxListed)
 	if err != nil {
@@ -248,7 +287,7 @@ func (c *clients) createDestination(w http.ResponseWriter, r *http.Request) erro
 	in, err := f.target()
 	var acc destination.Account
 	if err == nil {
-		acc, err = c.Reach(r.Context(), api.Who(r), token, event.AccountID(f.number("account_id")))
+		acc, err = c.holds(r, f, token)
 	}
 	var made api.NewDestination
 	if err == nil {
@@ -275,7 +314,7 @@ func (c *clients) listDestinations(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	acc, err := c.Reach(r.Context(), api.Who(r), token, event.AccountID(f.number("account_id")))
+	acc, err := c.holds(r, f, token)
 	if err != nil {
 		return deny(w, err, textInvalidDetails)
 	}
@@ -299,7 +338,7 @@ func (c *clients) changeDestination(w http.ResponseWriter, r *http.Request) erro
 	in, err := f.target()
 	var d destination.Destination
 	if err == nil {
-		d, err = c.GivenDestination(r.Context(), api.Who(r), token, f.number("destination_id"))
+		d, err = c.holdsDestination(r, f, token)
 	}
 	if err == nil {
 		_, err = c.ChangeDestination(r.Context(), d.ID, in)
@@ -316,7 +355,7 @@ func (c *clients) deleteDestination(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	d, err := c.GivenDestination(r.Context(), api.Who(r), token, f.number("destination_id"))
+	d, err := c.holdsDestination(r, f, token)
 	if err != nil {
 		return deny(w, err, textInvalidDetails)
 	}

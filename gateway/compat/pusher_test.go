@@ -20,6 +20,19 @@ func required(names ...string) members {
 	return members{"status": false, "message": map[string]any(m)}
 }
 
+// needsSecret checks that a request which the older system answered without a secret
+// is told what is missing, and where that is documented.
+func needsSecret(s *stranger, method, path string, body any) {
+	s.t.Helper()
+	got := s.want(method, path, body, 200, members{"status": false, "message": nil})
+	text := fmt.Sprint(got["message"])
+	for _, part := range []string{" is missing", "X-API-Key", "docs/compatible-clients.md", "CRIER_COMPAT_OPEN"} {
+		if !strings.Contains(text, part) {
+			s.t.Errorf("%s %s: %q does not name %s", method, path, text, part)
+		}
+	}
+}
+
 // D: accounts are made by anybody, and used with their secret token: in the
 // body, in the query, or as a header.
 func TestPusherAccounts(t *testing.T) {
@@ -41,10 +54,10 @@ func TestPusherAccounts(t *testing.T) {
 
 	self := map[string]any{"account_id": id, "account_name": "Shop", "email": "shop@example.org", "website": "https://example.org"}
 	s.want("GET", fmt.Sprintf("/account?account_id=%v&secret_token=%s", id, secret), nil, 200, members{"status": true, "data": self})
-	s.want("GET", fmt.Sprintf("/account?account_id=%v", id), nil, 200, members{"status": false, "message": "Invalid Details"})
+	needsSecret(s, "GET", fmt.Sprintf("/account?account_id=%v", id), nil)
 	s.want("GET", fmt.Sprintf("/account?account_id=%v&secret_token=wrong", id), nil, 200, members{"status": false, "message": "Invalid Details"})
 	s.want("GET", "/account?account_id=999999&secret_token="+secret, nil, 200, members{"status": false, "message": "Invalid Details"})
-	s.want("GET", "/account", nil, 200, members{"status": false, "message": "Un Authenticate"})
+	needsSecret(s, "GET", "/account", nil)
 	browser, err := http.NewRequestWithContext(t.Context(), "GET", s.base+"/account", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +135,12 @@ func TestPusherDestinations(t *testing.T) {
 	if len(all) != 5 || len(first) != 5 || first["id"] != ids["GET"] || first["account"] != id || first["url"] != hook.URL+"/GET?own=1" || first["http_method"] != "GET" {
 		t.Errorf("the destinations are %v", all)
 	}
-	s.want("GET", fmt.Sprintf("/destination?account_id=%v", id), nil, 200, members{"status": false, "message": "Invalid Details"})
+	needsSecret(s, "GET", fmt.Sprintf("/destination?account_id=%v", id), nil)
+	needsSecret(s, "GET", "/destination?account_id=999999", nil)
+	needsSecret(s, "POST", "/destination", members{"account_id": id, "url": hook.URL, "http_method": "POST"})
+	needsSecret(s, "PATCH", "/destination", members{"destination_id": ids["POST"], "http_method": "PUT"})
+	needsSecret(s, "DELETE", "/destination", members{"destination_id": ids["POST"]})
+	needsSecret(s, "DELETE", "/destination", members{"destination_id": 999999})
 
 	s.want("POST", "/server/incoming_data", members{"secret_token": secret, "data": members{}}, 200, members{"status": false, "message": "Invalid Data"})
 	s.want("POST", "/server/incoming_data", members{"account_id": id, "secret_token": secret}, 200, members{"status": false, "message": "Invalid Data"})

@@ -8,10 +8,20 @@ import (
 	"crier/internal/problem"
 )
 
-// Routes is the table of aliases; page is the demo page's document. The letters
-// are the systems' in docs/compatible-clients.md.
-func Routes(a *api.API, page http.Handler) []api.Route {
-	c := &clients{a}
+// Systems that left requests open, which an operator may choose to leave open, too.
+const (
+	DataPusher    = "data-pusher"
+	Notifications = "notifications"
+)
+
+// Systems lists them.
+var Systems = []string{DataPusher, Notifications}
+
+// Routes is the table of aliases; page is the demo page's document, and open says
+// whether a request needs none of the credentials that a system did not ask for. The
+// letters are the systems' in docs/compatible-clients.md.
+func Routes(a *api.API, page http.Handler, open func(r *http.Request, system string) bool) []api.Route {
+	c := &clients{a, open}
 	return slices.Concat(
 		inForm(errorForm, c.alertRoutes()),
 		inForm(detailForm, c.notificationRoutes(page)),
@@ -56,7 +66,7 @@ func (c *clients) notificationRoutes(page http.Handler) []api.Route {
 		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Entry, Handler: c.identityRefresh},
 		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Entry, Handler: c.identityVerify},
 		{Method: "GET", Path: "/api/users/is-authenticated", Scope: api.Person, Handler: c.isAuthenticated},
-		{Method: "POST", Path: "/api/notifications/send", Scope: api.Sender, Handler: c.send},
+		{Method: "POST", Path: "/api/notifications/send", Scope: api.Public, Handler: c.send},
 		{Method: "GET", Path: "/api/notifications", Scope: api.Public, Handler: plain(page)},
 		{Method: "GET", Path: "/api/docs", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/index.html", http.StatusFound))},
 		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},

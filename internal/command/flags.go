@@ -138,6 +138,8 @@ type gatewayFlags struct {
 	TLSCert        string           `name:"tls-cert" env:"CRIER_TLS_CERT" help:"Certificate file, PEM; with the key, TLS and HTTP/2 are served."`
 	TLSKey         string           `name:"tls-key" env:"CRIER_TLS_KEY" help:"Key file of the certificate."`
 	TrustedProxies []string         `env:"CRIER_TRUSTED_PROXIES" help:"Addresses and ranges of proxies, whose X-Forwarded-For and X-Forwarded-Proto are believed."`
+	CompatOpen     []string         `env:"CRIER_COMPAT_OPEN" help:"Older systems (data-pusher, notifications) whose requests are accepted without the credentials that those systems did not ask for: from loopback and CRIER_COMPAT_NETWORKS only."`
+	CompatNetworks []string         `env:"CRIER_COMPAT_NETWORKS" help:"Addresses and ranges, beside loopback, that CRIER_COMPAT_OPEN holds for."`
 	StreamOutbox   int              `env:"CRIER_STREAM_OUTBOX" default:"262144" help:"Bytes that may wait for one stream."`
 	AlertLimit     int              `env:"CRIER_ALERT_LIMIT" default:"10000" help:"Active alerts a user may have."`
 }
@@ -150,6 +152,7 @@ type publicFlags struct {
 func (f gatewayFlags) config(external bool, symbols []string, w webhookFlags, p publicFlags) gateway.Config {
 	return gateway.Config{Addr: f.HTTPAddr, Version: Version, ExternalUsers: external, APIKey: string(f.APIKey), AccessTTL: f.AccessTTL, RefreshTTL: f.RefreshTTL,
 		AllowedOrigins: f.AllowedOrigins, AllowedHosts: f.AllowedHosts, PublicURL: p.PublicURL, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
+		CompatOpen: f.CompatOpen, CompatNetworks: f.CompatNetworks,
 		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox, WebhookAllow: w.allowed()}
 }
 
