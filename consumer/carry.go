@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // new notifications out by other ways than the inbox, and notes their fate to
 // be.
 func (c *Consumer) carry(ctx context.Context, tx pgx.Tx, now time.Time, units []unit, decisions *alert.Decisions) error {
-	list, err := c.deliveries(ctx, tx, units, decisions)
+	list, err := c.deliveries(ctx, tx, now, units, decisions)
 	if err != nil {
 		return err
 	}
@@ -77,8 +78,9 @@ func (c *Consumer) carryWebhooks(ctx context.Context, tx pgx.Tx, units []unit, n
 }
 
 // deliveries are those of the batch's new notifications: a fired alert's goes
-// where the alert says, another's to its user's address.
-func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, decisions *alert.Decisions) ([]inbox.Delivery, error) {
+// where the alert says, another's to its user's address. Only those are mailed whose
+// address is confirmed, within the day's budgets.
+func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, now time.Time, units []unit, decisions *alert.Decisions) ([]inbox.Delivery, error) {
 	var list []inbox.Delivery
 	var ask []event.UserID
 	for i := range units {
@@ -99,6 +101,9 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 			}
 		}
 	}
+	if len(list) == 0 {
+		return nil, nil
+	}
 	var addresses map[event.UserID]string
 	if len(ask) > 0 {
 		var err error
@@ -106,35 +111,45 @@ func (c *Consumer) deliveries(ctx context.Context, tx pgx.Tx, units []unit, deci
 			return nil, err
 		}
 	}
+	recipients := make([]user.Recipient, len(list))
 	for i := range list {
 		d := &list[i]
 		if d.Address == "" {
 			d.Address = addresses[d.UserID]
 		}
+		recipients[i] = user.Recipient{UserID: d.UserID, Address: d.Address}
+	}
+	confirmed, err := user.ConfirmedOf(ctx, tx, recipients)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		d := &list[i]
 		switch {
 		case d.Address == "":
 			d.State, d.Error = inbox.Failed, "the user has no email address"
+		case !confirmed[recipients[i]]:
+			d.State, d.Error = inbox.Suppressed, "the address is not confirmed: its owner has not followed the link in the mail to it"
 		case c.jobs == nil:
 			d.State, d.Error = inbox.Failed, "no mail server is configured (CRIER_SMTP_URL)"
 		default:
 			d.State = inbox.Queued
 		}
 	}
-	return list, nil
+	return list, inbox.SpendMails(ctx, tx, list, now)
 }
 
-// How requests for new passwords, which gateways write, are looked for.
+// How requests for mails with links, which gateways write, are looked for.
 const (
-	resetsEvery = time.Second
-	resetsBatch = 100
+	linksEvery = time.Second
+	linksBatch = 100
 )
 
-// queueResets is the life of the goroutine that makes jobs of requests for new
-// passwords.
-func (c *Consumer) queueResets(ctx context.Context) error {
-	for lifecycle.Sleep(ctx, resetsEvery) == nil {
+// queueLinks makes jobs of requests for new passwords and for confirmation mails.
+func (c *Consumer) queueLinks(ctx context.Context) error {
+	for lifecycle.Sleep(ctx, linksEvery) == nil {
 		err := c.db.Tx(ctx, func(tx pgx.Tx) error {
-			ids, err := user.TakeResets(ctx, tx, time.Now(), resetsBatch)
+			ids, err := user.TakeResets(ctx, tx, time.Now(), linksBatch)
 			if err != nil || len(ids) == 0 {
 				return err
 			}
@@ -144,8 +159,17 @@ func (c *Consumer) queueResets(ctx context.Context) error {
 			}
 			return c.jobs.Resets(ctx, tx, ids)
 		})
+		if c.jobs != nil { // without a mail server they wait for one
+			err = errors.Join(err, c.db.Tx(ctx, func(tx pgx.Tx) error {
+				addresses, err := user.TakeConfirmations(ctx, tx, linksBatch)
+				if err != nil || len(addresses) == 0 {
+					return err
+				}
+				return c.jobs.Confirmations(ctx, tx, addresses)
+			}))
+		}
 		if ctx.Err() == nil {
-			c.resetsHealth.Report(err)
+			c.linksHealth.Report(err)
 		}
 	}
 	return nil

@@ -49,9 +49,9 @@ type Consumer struct {
 	jobs       *delivery.Queue // nil without a mail server
 	goroutines *lifecycle.Group
 
-	repeats                                              *lifecycle.Repeats
-	health                                               []*lifecycle.Health // of all loops
-	dueHealth, expiryHealth, orphansHealth, resetsHealth *lifecycle.Health
+	repeats                                             *lifecycle.Repeats
+	health                                              []*lifecycle.Health // of all loops
+	dueHealth, expiryHealth, orphansHealth, linksHealth *lifecycle.Health
 }
 
 // New checks the configuration; it does no I/O.
@@ -93,14 +93,14 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.pusher.Start(ctx)
 	c.goroutines = lifecycle.NewGroup(context.WithoutCancel(ctx))
 	records, items := c.newPipelineHealth("notifications"), c.newPipelineHealth("incoming items")
-	c.dueHealth, c.expiryHealth, c.orphansHealth, c.resetsHealth = c.watched("delivering scheduled sends"), c.watched("expiring notifications"), c.watched("removing room members of dead gateways"), c.watched("queueing password reset mails")
+	c.dueHealth, c.expiryHealth, c.orphansHealth, c.linksHealth = c.watched("delivering scheduled sends"), c.watched("expiring notifications"), c.watched("removing room members of dead gateways"), c.watched("queueing password reset and confirmation mails")
 	c.goroutines.Go("consumer batches", func(ctx context.Context) error { return c.run(ctx, c.group, c.settle, records) })
 	c.goroutines.Go("incoming batches", func(ctx context.Context) error { return c.run(ctx, c.incoming, c.takeIn, items) })
 	c.goroutines.Go("watching deliveries", c.watchPusher)
 	c.goroutines.Go("consumer pruner", c.prune)
 	c.goroutines.Go("scheduled sends", c.deliverDue)
 	c.goroutines.Go("expiry", c.expire)
-	c.goroutines.Go("links to new passwords", c.queueResets)
+	c.goroutines.Go("mails with links", c.queueLinks)
 	c.goroutines.Go("orphans of gateways", c.partOrphans)
 	c.log.Info("consumer started", "group", Group)
 	return nil
@@ -121,6 +121,10 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	confirms, err := c.users.Signer(ctx, user.Confirming)
+	if err != nil {
+		return err
+	}
 	composer, err := mail.NewComposer(m.From, m.PublicURL, m.Templates, signer.Token)
 	if err != nil {
 		return err
@@ -128,7 +132,8 @@ func (c *Consumer) startJobs(ctx context.Context) error {
 	if c.sender, err = mail.NewSender(m.SMTPURL, m.PerSecond); err != nil {
 		return err
 	}
-	c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), mail.NewResetWorker(c.sender, composer, c.users, resets, c.log), c.log)
+	c.jobs, err = delivery.New(c.db, mail.NewWorker(c.sender, composer, c.inbox, c.log, c.reg), mail.NewResetWorker(c.sender, composer, c.users, resets, c.log),
+		mail.NewConfirmWorker(c.sender, composer, c.users, c.inbox, confirms, c.log), c.log)
 	if err != nil {
 		return err
 	}
@@ -228,5 +233,5 @@ func (c *Consumer) pruneOnce(ctx context.Context) error {
 	if err := c.prunePushes(ctx, now); err != nil {
 		return err
 	}
-	return errors.Join(c.users.Sweep(ctx, now), c.schedule.Prune(ctx, now))
+	return errors.Join(c.users.Sweep(ctx, now), c.inbox.SweepMailCounts(ctx, now), c.schedule.Prune(ctx, now))
 }

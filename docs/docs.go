@@ -1587,6 +1587,78 @@ const docTemplate = `{
                 }
             }
         },
+        "/confirm": {
+            "get": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "The page of a confirmation mail's link",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "from the mail",
+                        "name": "token",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "a page",
+                        "schema": {
+                            "type": "string"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            },
+            "post": {
+                "tags": [
+                    "account"
+                ],
+                "summary": "Confirm an address by the link in a mail",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "from the mail",
+                        "name": "token",
+                        "in": "query",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "whose mail is wanted; default: the only account that has claimed the address",
+                        "name": "user_id",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "a page",
+                        "schema": {
+                            "type": "string"
+                        }
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/export": {
             "get": {
                 "security": [
@@ -2802,6 +2874,43 @@ const docTemplate = `{
                     },
                     "401": {
                         "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
+        "/profile/confirmation": {
+            "post": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "To the account's own address, if it is not confirmed. An address gets one in 24 h, then in 48 h, and so on.",
+                "tags": [
+                    "account"
+                ],
+                "summary": "Ask for another confirmation mail",
+                "responses": {
+                    "202": {
+                        "description": "Accepted"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -4391,6 +4500,13 @@ const docTemplate = `{
                         "$ref": "#/definitions/destination.Export"
                     }
                 },
+                "addresses": {
+                    "description": "that mail was asked for",
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/user.Claim"
+                    }
+                },
                 "alerts": {
                     "type": "array",
                     "items": {
@@ -5014,6 +5130,11 @@ const docTemplate = `{
                     "type": "string",
                     "example": "ann@example.org"
                 },
+                "email_confirmed": {
+                    "description": "EmailConfirmed: the address' owner has followed the link in the mail to it.",
+                    "type": "boolean",
+                    "example": true
+                },
                 "guest": {
                     "description": "Guest is true of an account whose owner has no password: see POST /guest/keep.",
                     "type": "boolean",
@@ -5393,7 +5514,7 @@ const docTemplate = `{
             "type": "object",
             "properties": {
                 "emails": {
-                    "description": "with an address that has not unsubscribed",
+                    "description": "with a confirmed address that has not unsubscribed",
                     "type": "integer",
                     "example": 310
                 },
@@ -5485,6 +5606,20 @@ const docTemplate = `{
                     ]
                 },
                 "to": {
+                    "type": "string"
+                }
+            }
+        },
+        "user.Claim": {
+            "type": "object",
+            "properties": {
+                "address": {
+                    "type": "string"
+                },
+                "confirmed_at": {
+                    "type": "string"
+                },
+                "created_at": {
                     "type": "string"
                 }
             }

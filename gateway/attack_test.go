@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"crier/gateway"
 	"crier/internal/kafka"
@@ -31,6 +33,13 @@ func TestAttackResetLinkAfterChange(t *testing.T) {
 			t.Fatalf("%d %s", status, text)
 		}
 		return answer.Access
+	}
+	ann, err := w.users.ByLogin(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.users.ConfirmAddress(t.Context(), ann[0].UserID(), ann[0].Email, time.Now()); err != nil {
+		t.Fatal(err)
 	}
 	owner, thief := login(), login()
 	if status, _, text := w.ask("POST", "/api/v1/password/reset", `{"username":"ann"}`); status/100 != 2 {
@@ -260,6 +269,52 @@ func TestAttackLinkJoinsRoom(t *testing.T) {
 	for name, c := range map[string]credential{"EventSource": who("text/event-stream"), "a token": bearer(access)} {
 		if status, _, text := w.ask("GET", "/api/v1/stream?join=friends", "", c); status != 404 || !strings.Contains(text, `no room \"friends\"`) {
 			t.Errorf("%s: %d %s, want to be let in to look for the room", name, status, text)
+		}
+	}
+}
+
+// Neither signing up nor signing in nor asking for a new password tells whether an
+// address has an account.
+func TestAttackWhoHasAnAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, name := range []string{"ann", "carl"} {
+		if status, _, text := w.ask("POST", "/api/v1/signup", fmt.Sprintf(`{"username":%q,"email":"%s@example.org","password":"correct horse"}`, name, name)); status != 201 {
+			t.Fatalf("%d %s", status, text)
+		}
+	}
+	found, err := w.users.ByLogin(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.users.ConfirmAddress(t.Context(), found[0].UserID(), found[0].Email, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	// What is asked of an address that is confirmed, of one that is not, and of one
+	// that nobody has given.
+	for i, c := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/signup", `{"username":"u0NAME","email":"NAME@example.org","password":"correct horse"}`},
+		{"POST", "/register", `{"username":"u1NAME","email":"NAME@example.org","password":"correct horse"}`},
+		{"POST", "/api/register", `{"email":"NAME@example.org","password":"correct horse"}`},
+		{"POST", "/api/v1/login", `{"email":"NAME@example.org","password":"wrong password"}`},
+		{"POST", "/api/login", `{"email":"NAME@example.org","password":"wrong password"}`},
+		{"POST", "/api/v1/password/reset", `{"email":"NAME@example.org"}`},
+	} {
+		var answers []string
+		for _, name := range []string{"ann", "carl", "nobody"} {
+			status, _, text := w.ask(c.method, c.path, strings.ReplaceAll(c.body, "NAME", name))
+			text = regexp.MustCompile(`"id":"[0-9]+",`).ReplaceAllString(strings.ReplaceAll(text, name, "NAME"), "")
+			answers = append(answers, fmt.Sprint(status, text))
+		}
+		if answers[0] != answers[2] || answers[1] != answers[2] {
+			t.Errorf("%d %s: %q", i, c.path, answers)
+		}
+	}
+	// Whoever claims an address sees no difference either.
+	for _, name := range []string{"ann", "carl", "nobody"} {
+		status, _, text := w.ask("POST", "/api/v1/login", fmt.Sprintf(`{"username":"u0%s","password":"correct horse"}`, name))
+		if status != 200 || !strings.Contains(text, fmt.Sprintf(`"email":"%s@example.org"}`, name)) {
+			t.Errorf("%s: %d %s", name, status, text)
 		}
 	}
 }

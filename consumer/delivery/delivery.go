@@ -37,9 +37,9 @@ type Queue struct {
 }
 
 // New sets up the queues; Start works them.
-func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, log *slog.Logger) (*Queue, error) {
+func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, confirmations *mail.ConfirmWorker, log *slog.Logger) (*Queue, error) {
 	workers := river.NewWorkers()
-	if err := errors.Join(river.AddWorkerSafely(workers, mails), river.AddWorkerSafely(workers, resets)); err != nil {
+	if err := errors.Join(river.AddWorkerSafely(workers, mails), river.AddWorkerSafely(workers, resets), river.AddWorkerSafely(workers, confirmations)); err != nil {
 		return nil, fmt.Errorf("registering the mail workers: %w", err)
 	}
 	c, err := river.NewClient(riverpgxv5.New(db.Pool), &river.Config{
@@ -93,6 +93,18 @@ func (q *Queue) Resets(ctx context.Context, tx pgx.Tx, ids []string) error {
 	}
 	if _, err := q.river.InsertManyFastTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("inserting %d links to new passwords: %w", len(ids), err)
+	}
+	return nil
+}
+
+// Confirmations inserts, within tx, the jobs of confirmation mails to addresses.
+func (q *Queue) Confirmations(ctx context.Context, tx pgx.Tx, addresses []string) error {
+	params := make([]river.InsertManyParams, len(addresses))
+	for i, address := range addresses {
+		params[i] = river.InsertManyParams{Args: mail.ConfirmArgs{Address: address}}
+	}
+	if _, err := q.river.InsertManyFastTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("inserting %d confirmation mails: %w", len(addresses), err)
 	}
 	return nil
 }

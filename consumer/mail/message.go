@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"encoding/json"
@@ -35,13 +36,16 @@ type Composer struct {
 	html      *html.Template
 	resetText *text.Template
 	resetHTML *html.Template
-	token     func(address string) string
+
+	confirmText *text.Template
+	confirmHTML *html.Template
+	token       func(address string) string
 }
 
 // NewComposer reads the templates subject.txt, notification.txt,
-// notification.html, and reset.txt and reset.html, from a folder, "" being those
-// that are built in. A folder may lack the last two, which older ones do. token
-// signs the address in the unsubscribe link.
+// notification.html, reset.txt, reset.html, confirm.txt and confirm.html from a
+// folder, "" being those that are built in. A folder may lack the last four, which
+// older ones do. token signs the address in the unsubscribe link.
 func NewComposer(from, publicURL, folder string, token func(string) string) (*Composer, error) {
 	address, err := mail.ParseAddress(from)
 	if err != nil {
@@ -49,12 +53,12 @@ func NewComposer(from, publicURL, folder string, token func(string) string) (*Co
 	}
 	c := &Composer{from: address, publicURL: strings.TrimRight(publicURL, "/"), token: token}
 	_, c.host, _ = strings.Cut(address.Address, "@")
-	for name, into := range map[string]**text.Template{"subject.txt": &c.subject, "notification.txt": &c.text, "reset.txt": &c.resetText} {
+	for name, into := range map[string]**text.Template{"subject.txt": &c.subject, "notification.txt": &c.text, "reset.txt": &c.resetText, "confirm.txt": &c.confirmText} {
 		if *into, err = text.ParseFS(templates(folder, name), name); err != nil {
 			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
 		}
 	}
-	for name, into := range map[string]**html.Template{"notification.html": &c.html, "reset.html": &c.resetHTML} {
+	for name, into := range map[string]**html.Template{"notification.html": &c.html, "reset.html": &c.resetHTML, "confirm.html": &c.confirmHTML} {
 		if *into, err = html.ParseFS(templates(folder, name), name); err != nil {
 			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
 		}
@@ -66,7 +70,7 @@ func NewComposer(from, publicURL, folder string, token func(string) string) (*Co
 func templates(folder, name string) fs.FS {
 	if folder != "" {
 		_, err := os.Stat(filepath.Join(folder, name))
-		if err == nil || !strings.HasPrefix(name, "reset.") {
+		if err == nil || !strings.HasPrefix(name, "reset.") && !strings.HasPrefix(name, "confirm.") {
 			return os.DirFS(folder)
 		}
 	}
@@ -168,4 +172,28 @@ func (c *Composer) ComposeReset(r user.Reset, token string, now time.Time) (*gom
 		}
 	}
 	return c.letter(r.Address, "A new password for "+r.Username, "reset."+r.ID, now, plain.String(), rich.String())
+}
+
+// ComposeConfirmation makes the message with the link that confirms an address. It
+// says nothing that whoever gave the address has written. hasAccount says that the
+// address is an account's own already, which its owner may have forgotten.
+func (c *Composer) ComposeConfirmation(address, token string, hasAccount bool, now time.Time) (*gomail.Msg, error) {
+	d := struct {
+		Site, Link, Reset, Unsubscribe string
+		HasAccount                     bool
+	}{c.publicURL, c.publicURL + "/api/v1/confirm?token=" + token, c.publicURL + "/reset", c.publicURL + "/api/v1/unsubscribe?token=" + c.token(address), hasAccount}
+	var plain, rich bytes.Buffer
+	for _, err := range []error{c.confirmText.Execute(&plain, d), c.confirmHTML.Execute(&rich, d)} {
+		if err != nil {
+			return nil, fmt.Errorf("filling in the mail's template: %w", err)
+		}
+	}
+	id := sha256.Sum256([]byte(address + now.UTC().Format(time.DateOnly)))
+	m, err := c.letter(address, "Confirm your email address", fmt.Sprintf("confirm.%x", id[:16]), now, plain.String(), rich.String())
+	if err != nil {
+		return nil, err
+	}
+	m.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+d.Unsubscribe+">")
+	m.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	return m, nil
 }

@@ -23,7 +23,9 @@ func (ResetArgs) Kind() string { return "password_reset" }
 
 // InsertOpts is part of river.JobArgsWithInsertOpts. The link is good for an
 // hour: so long it is tried.
-func (ResetArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{Queue: Queue, MaxAttempts: 7} }
+func (ResetArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: Queue, Priority: urgent, MaxAttempts: 7}
+}
 
 // ResetWorker sends links to new passwords. It is safe for concurrent use.
 type ResetWorker struct {

@@ -35,9 +35,16 @@ const Queue = "mail"
 // they outlast a mail server's bad day.
 var waits = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour}
 
+// Priorities in the queue: somebody waits in front of the screen for a mail with a
+// link, which must not stand behind a thousand alerts.
+const (
+	urgent   = 1
+	ordinary = 3
+)
+
 // InsertOpts is part of river.JobArgsWithInsertOpts.
 func (Args) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: Queue, MaxAttempts: len(waits) + 1}
+	return river.InsertOpts{Queue: Queue, Priority: ordinary, MaxAttempts: len(waits) + 1}
 }
 
 // Per recipient, in a minute; what is more waits.

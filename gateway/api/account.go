@@ -138,6 +138,7 @@ type ExportView struct {
 	Notifications []event.Stored           `json:"notifications" swaggertype:"array,object"`
 	Said          []event.Stored           `json:"said" swaggertype:"array,object"` // in rooms
 	Accounts      []destination.Export     `json:"accounts"`
+	Addresses     []user.Claim             `json:"addresses"` // that mail was asked for
 }
 
 // exportPage is how much is read at once.
@@ -161,6 +162,9 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	}
 	var err error
 	if out.Sessions, err = a.Users.Sessions(ctx, who.UserID, now); err != nil {
+		return err
+	}
+	if out.Addresses, err = a.Users.Claims(ctx, who.UserID); err != nil {
 		return err
 	}
 	if out.Accounts, err = a.Destinations.ExportOf(ctx, who.UserID); err != nil {

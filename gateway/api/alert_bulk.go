@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -77,10 +78,13 @@ func (a *API) ImportAlerts(w http.ResponseWriter, r *http.Request) error {
 	var answer ImportAnswer
 	var list []alert.Alert
 	var of []int // indexes into Results
-	places := make(map[string]event.Place)
+	places, claims := make(map[string]event.Place), make(map[string]error)
 	for _, l := range lines {
 		out := ImportLine{Line: l.number}
 		made, err := l.alert(uid, now)
+		if err == nil {
+			err = a.claimForImport(r.Context(), uid, made.Email, claims)
+		}
 		var invalid event.Invalid
 		switch {
 		case errors.As(err, &invalid):
@@ -110,6 +114,19 @@ func (a *API) ImportAlerts(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer.Created, answer.Results = len(list), notNil(answer.Results)
 	return encode(w, http.StatusOK, answer)
+}
+
+// claimForImport is claimAddress, once for each address of an import; a line whose
+// address is one too many is refused alone.
+func (a *API) claimForImport(ctx context.Context, uid event.UserID, address string, known map[string]error) error {
+	err, seen := known[address]
+	if !seen {
+		if err = a.claimAddress(ctx, uid, address); problem.Of(err).Code == problem.LimitReached {
+			err = event.Invalid{unconfirmed}
+		}
+		known[address] = err
+	}
+	return err
 }
 
 func (a *API) endOf(r *http.Request, known map[string]event.Place, symbol string) (event.Place, error) {

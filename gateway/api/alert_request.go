@@ -221,6 +221,9 @@ func (a *API) SetAlert(ctx context.Context, uid event.UserID, in AlertRequest) (
 	if err != nil {
 		return made, err
 	}
+	if err := a.claimAddress(ctx, uid, made.Email); err != nil {
+		return made, err
+	}
 	if made.Place, err = a.Kafka.EndOf(ctx, kafka.Ticks, made.Symbol); err != nil {
 		return made, problem.Wrap(problem.Unavailable, "Kafka did not say where the ticks end.", err)
 	}

@@ -22,6 +22,9 @@ func (a *API) changeAlert(ctx context.Context, uid event.UserID, id int64, c ale
 	if err != nil {
 		return found, err
 	}
+	if err := a.claimAddress(ctx, uid, deref(c.Email)); err != nil {
+		return found, err
+	}
 	place, err := a.Kafka.EndOf(ctx, kafka.Ticks, found.Symbol)
 	if err != nil {
 		return found, problem.Wrap(problem.Unavailable, "Kafka did not say where the ticks end.", err)

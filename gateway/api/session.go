@@ -40,6 +40,8 @@ type UserView struct {
 	ID       event.UserID `json:"id" example:"7"`
 	Username string       `json:"username" example:"ann"`
 	Email    string       `json:"email,omitempty" example:"ann@example.org"`
+	// EmailConfirmed: the address' owner has followed the link in the mail to it.
+	EmailConfirmed bool `json:"email_confirmed,omitempty" example:"true"`
 	// Guest is true of an account whose owner has no password: see POST /guest/keep.
 	Guest bool `json:"guest,omitempty" example:"false"`
 }
@@ -73,7 +75,7 @@ func (a *API) SignUp(ctx context.Context, in SignupRequest) (user.Account, error
 }
 
 func view(acc user.Account) UserView {
-	return UserView{acc.UserID(), acc.Username, acc.Email, acc.Guest}
+	return UserView{acc.UserID(), acc.Username, acc.Email, acc.EmailConfirmed, acc.Guest}
 }
 
 // createAccount makes an account and its inbox, in one transaction.
@@ -96,16 +98,11 @@ func (a *API) createAccount(ctx context.Context, in SignupRequest, guest bool) (
 	return acc, taken(err)
 }
 
-// taken turns the error of a name or an address that another account has into the
-// field's.
+// taken turns the error of a name that another account has into the field's.
 func taken(err error) error {
-	switch {
-	case errors.Is(err, user.ErrUsernameTaken):
+	if errors.Is(err, user.ErrUsernameTaken) {
 		return &problem.Problem{Code: problem.UsernameTaken, Detail: "Choose another username.",
 			Errors: []event.FieldError{{Field: "username", Rule: "unique", Message: "is taken"}}}
-	case errors.Is(err, user.ErrEmailTaken):
-		return &problem.Problem{Code: problem.EmailTaken, Detail: "Choose another email address, or sign in.",
-			Errors: []event.FieldError{{Field: "email", Rule: "unique", Message: "is taken"}}}
 	}
 	return err
 }
@@ -188,11 +185,25 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	acc, err := a.checkPassword(r, name, in.Password, in.Refresh, found)
+	acc, err := a.checkPassword(r, name, in.Password, in.Refresh, candidates(name, found))
 	if err != nil {
 		return LoginAnswer{}, err
 	}
 	return a.signIn(w, r, acc, in.Kind)
+}
+
+// candidates are the accounts whose passwords are checked for a login by name: as many
+// whether there are such accounts or not, so that the answer takes as long. A name
+// that reads as an address may be one account's username and another's address.
+func candidates(name string, found []user.Account) []user.Account {
+	most := 1
+	if strings.Contains(name, "@") {
+		most = 2
+	}
+	for len(found) < most {
+		found = append(found, user.Account{}) // whose check takes as long, and fails
+	}
+	return found
 }
 
 // mayGetCookie refuses a page of another origin: its form would sign the visitor
@@ -219,9 +230,6 @@ func (a *API) checkPassword(r *http.Request, name, password, refresh string, fou
 	}
 	if wait := a.logins.begin(counters, time.Now()); wait > 0 {
 		return user.Account{}, &problem.Problem{Code: problem.TooMany, Detail: "Too many failed logins.", RetryAfter: wait}
-	}
-	if len(found) == 0 {
-		found = []user.Account{{}} // whose check takes as long, and fails
 	}
 	for _, acc := range found {
 		ok, err := a.hasher.Verify(r.Context(), password, acc.PasswordHash)
@@ -362,12 +370,12 @@ func (a *API) KeepGuest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	kept, err := a.Users.Keep(r.Context(), user.Account{ID: acc.ID, Username: in.Username, Email: in.Email, PasswordHash: hash})
+	kept, err := a.Users.Keep(r.Context(), user.Account{ID: acc.ID, Username: in.Username, Email: in.Email, PasswordHash: hash}, time.Now())
 	if errors.Is(err, user.ErrNotGuest) {
 		return notGuest
 	}
 	if err != nil {
-		return taken(err)
+		return claimProblem(taken(err))
 	}
 	return encode(w, http.StatusOK, view(kept))
 }

@@ -170,6 +170,7 @@ func TestAlertsByEmail(t *testing.T) {
 	s.want("POST", "/api/register", members{"email": "ann@example.org", "password": "correct horse"}, 400, members{"error": "Email already registered"})
 	s.want("POST", "/api/register", members{"email": "x@example.org"}, 400, members{"error": "Invalid data"})
 	s.want("POST", "/api/register", members{"email": "o'neil@example.org", "password": "correct horse"}, 201, members{"email": "o'neil@example.org"})
+	s.want("POST", "/api/login", members{"email": "o'neil@example.org", "password": "correct horse"}, 200, members{"JWT token": nil, "access": nil, "refresh": nil})
 	s.want("POST", "/api/login", members{"email": "ann@example.org", "password": "nope"}, 401, members{"error": "Invalid credentials"})
 	in := s.want("POST", "/api/login", members{"email": "ann@example.org", "password": "correct horse"}, 200, members{"JWT token": nil, "access": nil, "refresh": nil})
 	s.token = in["JWT token"].(string)

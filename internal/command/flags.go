@@ -188,7 +188,7 @@ type consumerFlags struct {
 	InboxRetention time.Duration    `env:"CRIER_INBOX_RETENTION" default:"2160h" help:"How long notifications are kept."`
 	SMTPURL        telemetry.Secret `name:"smtp-url" env:"CRIER_SMTP_URL" help:"Mail server: smtp://user:password@host:587 (STARTTLS required), smtps://host:465, smtp+plain://host:25 for a local relay. Embedded: the mail catcher."`
 	MailFrom       string           `name:"mail-from" env:"CRIER_MAIL_FROM" default:"Crier <alerts@localhost>" help:"Sender of mails."`
-	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt and reset.html. Default: the built-in ones."`
+	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt, reset.html, confirm.txt and confirm.html. Default: the built-in ones."`
 	MailRate       float64          `name:"mail-rate" env:"CRIER_MAIL_RATE" default:"0" help:"Mails a second to the server; 0: as fast as it takes them."`
 
 	WebhookRetention time.Duration `env:"CRIER_WEBHOOK_RETENTION" default:"720h" help:"How long items that were pushed in, and attempts at delivering them, are kept."`

@@ -68,7 +68,7 @@ func (s *Store) Owners(ctx context.Context, after event.UserID, limit int) ([]ev
 // Audience is how many a send to everyone reaches.
 type Audience struct {
 	Inboxes int `json:"inboxes" example:"1200"`
-	Emails  int `json:"emails" example:"310"` // with an address that has not unsubscribed
+	Emails  int `json:"emails" example:"310"` // with a confirmed address that has not unsubscribed
 }
 
 // Everyone counts the users with an inbox, and those of them that mail reaches.
@@ -76,7 +76,8 @@ func (s *Store) Everyone(ctx context.Context) (Audience, error) {
 	var a Audience
 	err := s.db.QueryRow(ctx, `
 		select count(*), count(u.id) from inboxes i
-		left join users u on u.id::text = i.user_id and u.email is not null
+		left join users u on u.id::text = i.user_id
+			and exists (select from mail_consents c where c.user_id = i.user_id and c.address = lower(u.email) and c.confirmed_at is not null)
 			and not exists (select from unsubscribed x where x.address = lower(u.email))
 		where i.user_id not like 'topic:%' and i.user_id not like 'room:%'`).Scan(&a.Inboxes, &a.Emails)
 	if err != nil {

@@ -38,6 +38,7 @@ func TestResetOnThePage(t *testing.T) {
 	t.Parallel()
 	p := criertest.Start(t)
 	ann := p.SignUpWith("ann", "ann@example.org")
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	page := openTab(t, p.Facts().HTTP)
 	page.forgive() // the console tells of each refused request
 	page.open("/login")
@@ -168,6 +169,7 @@ func TestSendingOnThePage(t *testing.T) {
 	page.write("#password", criertest.Password)
 	page.write("#email", "ann@example.org")
 	page.click(sel("signup-submit"))
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	page.until("the inbox", `location.pathname === '/inbox'`)
 	page.untilLive("sse")
 	page.goTo("send")

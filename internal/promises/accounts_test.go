@@ -115,6 +115,7 @@ func TestOwnerIsToldOfADisabledDestination(t *testing.T) {
 	t.Parallel()
 	p := criertest.Start(t)
 	ann := p.SignUpWith("ann", "ann@example.org")
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	gone := make(chan struct{})
 	hook := criertest.NewReceiver(t, func(w http.ResponseWriter, _ criertest.Hook) {
 		select {

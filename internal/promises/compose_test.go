@@ -208,6 +208,10 @@ func TestCompose(t *testing.T) {
 	if err := ann.Do(ctx, "POST", "/alerts", map[string]string{"condition": "above", "target": "70000", "email": "ann@example.org"}, nil); err != nil {
 		t.Fatal(err)
 	}
+	link := strings.Replace(confirmLink(t, mails.URL(), "ann@example.org"), "http://127.0.0.1:8080", gateway.Facts().HTTP, 1)
+	if status, text := visit(t, http.MethodPost, link, nil); status != http.StatusOK {
+		t.Fatalf("confirming: %d %s", status, text)
+	}
 	price <- "70000.50"
 	if got := ann.Follow(t, "0", 1); got[0].Title != "BTCUSDT rose to 70000.50" {
 		t.Errorf("got %+v", got)
@@ -235,8 +239,9 @@ func TestCompose(t *testing.T) {
 // none.
 func gatewayMail(t *testing.T, catcher string) string {
 	t.Helper()
-	var page struct{ Messages []struct{ ID string } }
+	var page struct{ Messages []caught }
 	getJSON(t, catcher+"/api/v1/messages", &page)
+	page.Messages = slices.DeleteFunc(page.Messages, func(m caught) bool { return m.Subject == confirmSubject })
 	if len(page.Messages) == 0 {
 		return ""
 	}

@@ -6,12 +6,17 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"crier/internal/client"
 	"crier/internal/criertest"
+	"crier/internal/event"
+	"crier/internal/postgres"
+	"crier/internal/user"
 )
 
 // caught is a mail as the catcher shows it.
@@ -21,11 +26,51 @@ type caught struct {
 	To      []struct{ Address string }
 }
 
+// catcher lists the mails that were caught, newest first, without those that ask for
+// a confirmation.
 func catcher(t *testing.T, p *criertest.Program) []caught {
 	t.Helper()
+	return slices.DeleteFunc(allCaught(t, p.Facts().Mail), func(m caught) bool { return m.Subject == confirmSubject })
+}
+
+const confirmSubject = "Confirm your email address"
+
+func allCaught(t *testing.T, base string) []caught {
+	t.Helper()
 	var page struct{ Messages []caught }
-	getJSON(t, p.Facts().Mail+"/api/v1/messages", &page)
+	getJSON(t, base+"/api/v1/messages", &page)
 	return page.Messages
+}
+
+// confirm follows the link in the confirmation mail to an address, and confirms it
+// for the only account that has given it.
+func confirm(t *testing.T, mailBase, address string) {
+	t.Helper()
+	link := confirmLink(t, mailBase, address)
+	if status, text := visit(t, http.MethodGet, link, nil); status != http.StatusOK || !strings.Contains(text, "<button>Confirm</button>") {
+		t.Fatalf("the page of the link: %d %s", status, text)
+	}
+	if status, text := visit(t, http.MethodPost, link, nil); status != http.StatusOK || !strings.Contains(text, "Confirmed") {
+		t.Fatalf("confirming: %d %s", status, text)
+	}
+}
+
+// confirmLink is the link in the confirmation mail to an address, once there is one.
+func confirmLink(t *testing.T, mailBase, address string) string {
+	t.Helper()
+	var link string
+	criertest.Eventually(t, patience, "a confirmation mail to "+address, func() bool {
+		for _, m := range allCaught(t, mailBase) {
+			if m.Subject != confirmSubject || m.To[0].Address != address {
+				continue
+			}
+			var whole struct{ Text string }
+			getJSON(t, mailBase+"/api/v1/message/"+m.ID, &whole)
+			link = regexp.MustCompile(`http\S+/confirm\?token=\S+`).FindString(whole.Text)
+		}
+		return link != ""
+	})
+	return link
 }
 
 func getJSON(t *testing.T, address string, v any) {
@@ -64,6 +109,7 @@ func TestAlertByMail(t *testing.T) {
 		mustAlertBody(t, u, map[string]string{"symbol": "GOLD", "condition": "above", "target": "2000.50", "email": "ann@example.org"})
 	}
 	alert()
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	out, stderr, err := p.Run(t.Context(), "", "send", "--user", u.ID, "--title", "first in the inbox")
 	if err != nil {
 		t.Fatalf("%v %s %s", err, out, stderr)
@@ -150,6 +196,7 @@ func TestSendByMail(t *testing.T) {
 	t.Parallel()
 	p := criertest.Start(t)
 	ann, bob := p.SignUpWith("ann", "ann@example.org"), p.SignUp("bob")
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	for _, u := range []*criertest.User{ann, bob} {
 		if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]any{"user_id": u.ID, "title": "hi " + u.Username, "channels": []string{"inbox", "email"}}, nil); err != nil {
 			t.Fatal(err)
@@ -171,6 +218,16 @@ func TestMailSurvivesTheProgram(t *testing.T) {
 	p := criertest.NewProgram(t, "CRIER_SMTP_URL=smtp+plain://"+address)
 	p.Start("CRIER_TEST_FAIL_AT=consumer.after-store:1")
 	u := p.SignUpWith("ann", "ann@example.org")
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: p.Facts().Postgres, MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No mail of any kind can be sent yet.
+	err = user.New(db).ConfirmAddress(t.Context(), event.UserID(u.ID), "ann@example.org", time.Now())
+	db.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]any{"user_id": u.ID, "title": "hi", "channels": []string{"inbox", "email"}}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +251,7 @@ func TestPasswordReset(t *testing.T) {
 	t.Parallel()
 	p := criertest.Start(t)
 	u := p.SignUpWith("ann", "ann@example.org")
+	confirm(t, p.Facts().Mail, "ann@example.org")
 	nobody := *u
 	nobody.Client = &client.Client{Base: u.Base}
 	do := func(path string, body any) error { return nobody.Do(t.Context(), "POST", path, body, nil) }

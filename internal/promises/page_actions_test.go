@@ -17,6 +17,7 @@ func TestPageAsksBeforeItSendsToEveryone(t *testing.T) {
 	page.signUp("ann")
 	page.untilLive("sse")
 	bob := p.SignUpWith("bob", "bob@example.org")
+	confirm(t, p.Facts().Mail, "bob@example.org")
 	requireCode(t, bob.Do(t.Context(), "GET", "/notifications/everyone", nil, nil), 403, "forbidden")
 	var audience struct{ Inboxes, Emails int }
 	mustDo(t, p.Service(), "GET", "/notifications/everyone", nil, &audience)

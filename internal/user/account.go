@@ -19,7 +19,6 @@ import (
 // Errors of accounts.
 var (
 	ErrUsernameTaken = errors.New("this username is taken")
-	ErrEmailTaken    = errors.New("this email address is taken")
 	ErrNotFound      = errors.New("no such user")
 	ErrNotGuest      = errors.New("this account is no guest's")
 )
@@ -32,12 +31,13 @@ const (
 
 // Account is a person who signed up here.
 type Account struct {
-	ID           int64
-	Username     string
-	Email        string
-	PasswordHash string
-	CreatedAt    time.Time
-	Guest        bool // made on the spot: its owner knows no password
+	ID             int64
+	Username       string
+	Email          string // as it was given
+	EmailConfirmed bool   // by the address' owner; it can be signed in by
+	PasswordHash   string
+	CreatedAt      time.Time
+	Guest          bool // made on the spot: its owner knows no password
 }
 
 // UserID is the account's id as it is used everywhere else.
@@ -61,10 +61,16 @@ func CheckUsername(v *event.Invalid, field, name string) {
 	if len([]rune(name)) > MaxUsername {
 		v.Add(field, "length", fmt.Sprintf("must be at most %d characters", MaxUsername))
 	}
+	signs := "@.+-_"
+	if parsed, err := mail.ParseAddress(name); err == nil && parsed.Address == name {
+		// Clients whose users are known by their address sign up with it as the name
+		// (RFC 5322, section 3.2.3: atext).
+		signs += "!#$%&'*/=?^`{|}~"
+	}
 	for _, r := range name {
 		// No invisible and no control characters: two names that look alike are two people.
 		letter := unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
-		if !letter && !strings.ContainsRune("@.+-_", r) {
+		if !letter && !strings.ContainsRune(signs, r) {
 			v.Add(field, "characters", "must be of letters, digits and @ . + - _")
 			return
 		}
@@ -84,7 +90,8 @@ func CheckEmail(v *event.Invalid, field, address string) {
 	v.CheckText(field, address, MaxEmail)
 }
 
-// Create stores an account within tx and gives it its id.
+// Create stores an account within tx, gives it its id and claims its address. Whether
+// the address is another account's already makes no difference: nobody shall learn it.
 func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, error) {
 	var email *string
 	if a.Email != "" {
@@ -96,16 +103,16 @@ func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, 
 	if err != nil {
 		return a, named("creating an account", err)
 	}
-	return a, nil
+	if a.Email != "" {
+		err = ClaimAddress(ctx, tx, a.UserID(), a.Email, now)
+	}
+	return a, err
 }
 
-// named is the error of a statement that gives an account its name or address.
+// named is the error of a statement that gives an account its name.
 func named(action string, err error) error {
-	switch postgres.UniqueViolation(err) {
-	case "users_username":
+	if postgres.UniqueViolation(err) == "users_username" {
 		return ErrUsernameTaken
-	case "users_email":
-		return ErrEmailTaken
 	}
 	return fmt.Errorf("%s: %w", action, err)
 }
@@ -113,25 +120,34 @@ func named(action string, err error) error {
 // Keep turns a guest's account into an ordinary one with the given name, address
 // and password hash; id and sessions stay. An account that is no guest's, or no
 // longer, is ErrNotGuest.
-func (s *Store) Keep(ctx context.Context, a Account) (Account, error) {
-	// The condition decides between two requests of one guest: the second finds none.
-	kept, err := scanAccount(s.db.QueryRow(ctx, `
-		update users set username = $2, email = nullif($3, ''), password_hash = $4, guest = false where id = $1 and guest
-		returning `+accountColumns, a.ID, a.Username, a.Email, a.PasswordHash))
-	if errors.Is(err, ErrNotFound) {
+func (s *Store) Keep(ctx context.Context, a Account, now time.Time) (Account, error) {
+	var kept Account
+	err := s.db.Tx(ctx, func(tx pgx.Tx) (err error) {
+		// The condition decides between two requests of one guest: the second finds none.
+		kept, err = scanAccount(tx.QueryRow(ctx, `
+			update users set username = $2, email = nullif($3, ''), password_hash = $4, guest = false where id = $1 and guest
+			returning `+accountColumns, a.ID, a.Username, a.Email, a.PasswordHash))
+		if err == nil && kept.Email != "" {
+			err = ClaimAddress(ctx, tx, kept.UserID(), kept.Email, now)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return kept, ErrNotGuest
-	}
-	if err != nil {
+	case errors.Is(err, ErrUnconfirmed):
+		return kept, err
+	case err != nil:
 		return kept, named("keeping a guest's account", err)
 	}
 	return kept, nil
 }
 
-const accountColumns = `id, username, coalesce(email, ''), password_hash, created_at, guest`
+const accountColumns = `id, username, coalesce(email, ''), email_confirmed, password_hash, created_at, guest`
 
 func scanAccount(r pgx.Row) (Account, error) {
 	var a Account
-	err := r.Scan(&a.ID, &a.Username, &a.Email, &a.PasswordHash, &a.CreatedAt, &a.Guest)
+	err := r.Scan(&a.ID, &a.Username, &a.Email, &a.EmailConfirmed, &a.PasswordHash, &a.CreatedAt, &a.Guest)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrNotFound
 	}
@@ -141,12 +157,12 @@ func scanAccount(r pgx.Row) (Account, error) {
 	return a, nil
 }
 
-// ByLogin finds the account of a username, and that of an email address that
-// reads the same: somebody may call themself by another's address, and neither
+// ByLogin finds the account of a username, and that of a confirmed email address
+// that reads the same: somebody may call themself by another's address, and neither
 // must lock the other out. In any case of letters; at most two.
 func (s *Store) ByLogin(ctx context.Context, name string) ([]Account, error) {
 	rows, err := s.db.Query(ctx, `
-		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1)
+		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1) and email_confirmed
 		order by lower(username) = lower($1) desc`, name)
 	if err != nil {
 		return nil, fmt.Errorf("reading an account: %w", err)
@@ -186,7 +202,8 @@ func (s *Store) Exist(ctx context.Context, ids []event.UserID) (map[event.UserID
 	return found, nil
 }
 
-// Emails are the addresses of those of the users who have one, within tx.
+// Emails are the addresses of those of the users who have given one, within tx;
+// see ConfirmedOf.
 func Emails(ctx context.Context, tx pgx.Tx, ids []event.UserID) (map[event.UserID]string, error) {
 	var numbers []int64
 	for _, id := range ids {
@@ -284,6 +301,7 @@ func Forget(ctx context.Context, tx pgx.Tx, id event.UserID) error {
 	batch.Queue(`delete from sessions where user_id = $1`, string(id))
 	batch.Queue(`delete from stream_tickets where user_id = $1`, string(id))
 	batch.Queue(`delete from password_resets where user_id = $1`, string(id))
+	batch.Queue(`delete from mail_consents where user_id = $1`, string(id))
 	batch.Queue(`delete from users where id = $1`, n)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("forgetting an account: %w", err)

@@ -22,16 +22,23 @@ const (
 // over.
 var ErrNoReset = errors.New("no such request for a new password, or it is over")
 
-// AskReset notes a request for a new password of whoever has the username or
-// address, if their account has an address; nobody learns whether it has.
+// AskReset notes a request for a new password of the account with the username or
+// address, if its address is confirmed; nobody learns whether it is. If it is not,
+// another confirmation mail may be due.
 func (s *Store) AskReset(ctx context.Context, login string, now time.Time) error {
-	_, err := s.db.Exec(ctx, `
+	batch := &pgx.Batch{}
+	batch.Queue(`
 		insert into password_resets (id, user_id, address, created_at, expires_at)
 		select gen_random_uuid(), u.id::text, u.email, $2, $3 from users u
-		where u.email is not null and (lower(u.username) = lower($1) or lower(u.email) = lower($1))
+		where u.email_confirmed and (lower(u.username) = lower($1) or lower(u.email) = lower($1))
 		and (select count(*) from password_resets r where r.user_id = u.id::text and r.created_at > $4) < $5`,
 		login, now, now.Add(ResetTTL), now.Add(-ResetTTL), maxResets)
-	if err != nil {
+	batch.Queue(`
+		update mail_addresses m set mails = m.mails + 1, mailed_at = $2, wanted_at = $2
+		where m.mailed_at + $3::interval * (2 ^ least(m.mails - 1, 8)) <= $2 and m.address in (
+			select lower(u.email) from users u where not u.email_confirmed and (lower(u.username) = lower($1) or lower(u.email) = lower($1)))`,
+		login, now, confirmAgain)
+	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("noting a request for a new password: %w", err)
 	}
 	return nil

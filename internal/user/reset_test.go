@@ -10,13 +10,18 @@ import (
 	"crier/internal/user"
 )
 
-// A request for a new password is made for who has an address, three times an
+// A request for a new password is made for who has a confirmed address, three times an
 // hour at most; it is mailed once, and good once, for an hour.
 func TestResets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ann := w.mustCreate("ann", "ann@example.org")
+	if err := w.ConfirmAddress(t.Context(), ann.UserID(), ann.Email, now); err != nil {
+		t.Fatal(err)
+	}
 	w.mustCreate("bob", "")
+	w.mustCreate("eve", "ann@example.org")
+	w.mustCreate("carl", "carl@example.org")
 	take := func() (ids []string) {
 		t.Helper()
 		err := w.db.Tx(t.Context(), func(tx pgx.Tx) (err error) {
@@ -28,7 +33,7 @@ func TestResets(t *testing.T) {
 		}
 		return ids
 	}
-	for _, login := range []string{"ann", "ANN@example.org", "bob", "nobody", "ann", "ann", "ann@example.org"} {
+	for _, login := range []string{"ann", "ANN@example.org", "bob", "nobody", "eve", "carl", "carl@example.org", "ann", "ann", "ann@example.org"} {
 		if err := w.AskReset(t.Context(), login, now); err != nil {
 			t.Fatal(err)
 		}

@@ -276,6 +276,10 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	batch.Queue(`delete from sessions where expires_at < $1 or ended_at < $1`, now.AddDate(0, -1, 0))
 	batch.Queue(`delete from password_resets where expires_at < $1`, now.Add(-24*time.Hour))
 	batch.Queue(`delete from idempotent_sends where created_at < $1`, now.Add(-IdempotencyTTL))
+	batch.Queue(`delete from mail_consents where confirmed_at is null and created_at < $1`, now.Add(-unconfirmedKept))
+	// How often an address was mailed is remembered for longer than its claims.
+	batch.Queue(`delete from mail_addresses m where coalesce(mailed_at < $1, true) and wanted_at is null and not exists (select from mail_consents c where c.address = m.address)`,
+		now.Add(-confirmAgain*256))
 	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("sweeping expired sessions, tickets and answers: %w", err)
 	}

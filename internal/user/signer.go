@@ -18,6 +18,7 @@ type Signer struct{ key []byte }
 const (
 	Unsubscribing = "unsubscribe_key" // addresses
 	Resetting     = "reset_key"       // ids of requests for a new password
+	Confirming    = "confirm_key"     // addresses, to their owners
 )
 
 // Signer reads the installation's key for a purpose, and makes it the first

@@ -20,7 +20,7 @@ export function profileView(root) {
 
   function draw() {
     const user = get('user');
-    const key = `${user?.id} ${user?.email} ${user?.guest} ${get('status')?.users}`;
+    const key = `${user?.id} ${user?.email} ${user?.email_confirmed} ${user?.guest} ${get('status')?.users}`;
     if (key === shown) return;
     shown = key;
     if (!user) {
@@ -50,8 +50,23 @@ function identity(user, own) {
     h('dl', { class: 'facts' },
       fact('Username', user.username, { 'data-testid': 'account-username' }), fact('User id', user.id),
       fact('Email', user.email || 'none: a forgotten password cannot be mailed', { 'data-testid': 'account-email' })),
+    own && user.email && !user.email_confirmed && unconfirmed(user),
     own && h('div', { class: 'actions' }, button),
     own && h('p', { class: 'hint' }, 'One file of JSON: notifications, alerts and their firings, what you said in rooms, sessions, destinations.'));
+}
+
+/** An address gets mail once its owner has followed the link in the first one. */
+function unconfirmed(user) {
+  const again = h('button', { type: 'button', 'data-testid': 'confirm-again', onclick: () => whileBusy(again, ask) }, 'Send it again');
+  const ask = async () => {
+    try {
+      await api('POST', '/profile/confirmation');
+      toast(`Check the mail to ${user.email}. If the last one went less than a day ago, no other is sent.`);
+    } catch (error) {
+      sayFailed('The mail was not sent.', error);
+    }
+  };
+  return h('p', { class: 'hint', 'data-testid': 'unconfirmed' }, 'This address is not confirmed: follow the link in the mail to it. Until then it gets no other mail, and is no name to sign in by. ', again);
 }
 
 /** Fetched and not just linked: a refusal is then told here, and not in a file. */
