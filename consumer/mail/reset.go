@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -47,8 +46,7 @@ func (w *ResetWorker) Timeout(*river.Job[ResetArgs]) time.Duration { return jobT
 
 // NextRetry is part of river.Worker: the waits of mails, each spread by a fifth.
 func (w *ResetWorker) NextRetry(job *river.Job[ResetArgs]) time.Time {
-	d := waits[min(max(job.Attempt, 1), len(waits))-1]
-	return time.Now().Add(d*9/10 + rand.N(d/5+1))
+	return nextRetry(job.JobRow)
 }
 
 // Work is part of river.Worker.
@@ -59,7 +57,8 @@ func (w *ResetWorker) Work(ctx context.Context, job *river.Job[ResetArgs]) error
 		return nil // used or over: a link would lead nowhere
 	}
 	if err != nil {
-		return err
+		w.log.Warn("a link to a new password waits for the database", "error", err)
+		return river.JobSnooze(databaseWait)
 	}
 	m, err := w.composer.ComposeReset(r, w.signer.Token(r.ID), now)
 	if err == nil {

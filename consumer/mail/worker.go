@@ -1,16 +1,20 @@
 package mail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	gomail "github.com/wneessen/go-mail"
 	"golang.org/x/time/rate"
 
 	"crier/internal/event"
@@ -42,9 +46,14 @@ const (
 	ordinary = 3
 )
 
+// maxRuns is how often a job is run at most. It is far above the attempts at a mail
+// server, which the worker counts itself: a run that ended with its process, or on
+// which the database was away, is none.
+const maxRuns = 1000
+
 // InsertOpts is part of river.JobArgsWithInsertOpts.
 func (Args) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: Queue, Priority: ordinary, MaxAttempts: len(waits) + 1}
+	return river.InsertOpts{Queue: Queue, Priority: ordinary, MaxAttempts: maxRuns}
 }
 
 // Per recipient, in a minute; what is more waits.
@@ -63,13 +72,14 @@ type Worker struct {
 	log      *slog.Logger
 	sent     *prometheus.CounterVec
 
-	mu         sync.Mutex // guards recipients
+	mu         sync.Mutex // guards the rest
 	recipients map[string]*rate.Limiter
+	unnoted    map[int64]inbox.Delivery // by job: mails whose fate could not be noted yet
 }
 
 // NewWorker makes a worker.
 func NewWorker(s *Sender, c *Composer, i *inbox.Store, log *slog.Logger, reg prometheus.Registerer) *Worker {
-	w := &Worker{sender: s, composer: c, inbox: i, log: log, recipients: make(map[string]*rate.Limiter),
+	w := &Worker{sender: s, composer: c, inbox: i, log: log, recipients: make(map[string]*rate.Limiter), unnoted: make(map[int64]inbox.Delivery),
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crier_mail_attempts_total", Help: "Attempts at mails, by outcome."}, []string{"outcome"})}
 	reg.MustRegister(w.sent)
 	return w
@@ -78,25 +88,66 @@ func NewWorker(s *Sender, c *Composer, i *inbox.Store, log *slog.Logger, reg pro
 // Timeout is part of river.Worker.
 func (w *Worker) Timeout(*river.Job[Args]) time.Duration { return jobTimeout }
 
-// NextRetry is part of river.Worker: the waits, each spread by a fifth.
-func (w *Worker) NextRetry(job *river.Job[Args]) time.Time {
-	d := waits[min(max(job.Attempt, 1), len(waits))-1]
+// NextRetry is part of river.Worker.
+func (w *Worker) NextRetry(job *river.Job[Args]) time.Time { return nextRetry(job.JobRow) }
+
+// rescued is what the library notes of a run whose process has died.
+const rescued = "Stuck job rescued"
+
+// failures is how many attempts at the mail server have failed before this one.
+func failures(job *rivertype.JobRow) int {
+	n := 0
+	for _, e := range job.Errors {
+		if !strings.HasPrefix(e.Error, rescued) {
+			n++
+		}
+	}
+	return n
+}
+
+// nextRetry is when a job is run again: after its wait, spread by a fifth, where the
+// mail server failed; at once where the run ended with its process, which the library
+// finds out when no run can still be under way.
+func nextRetry(job *rivertype.JobRow) time.Time {
+	if job.AttemptedAt != nil && time.Since(*job.AttemptedAt) > jobTimeout+time.Second {
+		return time.Now()
+	}
+	d := waits[min(failures(job), len(waits)-1)]
 	return time.Now().Add(d*9/10 + rand.N(d/5+1))
 }
 
+// databaseWait is how soon a job is run again that our own database has failed. It is
+// no attempt.
+const databaseWait = 2 * time.Second
+
 // Work is part of river.Worker.
 func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
-	d := inbox.Delivery{UserID: job.Args.UserID, NotificationID: job.Args.NotificationID, Channel: inbox.ByEmail, Address: job.Args.Address, Attempts: job.Attempt}
+	failed := failures(job.JobRow)
+	d := inbox.Delivery{UserID: job.Args.UserID, NotificationID: job.Args.NotificationID, Channel: inbox.ByEmail, Address: job.Args.Address, Attempts: failed + 1}
+	if before, ok := w.takeUnnoted(job.ID); ok { // sent, and only this is missing
+		return w.note(ctx, job.ID, before, nil)
+	}
 	if wait := w.recipientWait(job.Args.Address); wait > 0 {
 		return river.JobSnooze(wait)
 	}
-	err := w.send(ctx, job.Args, &d)
+	m, err := w.prepare(ctx, job.Args, &d)
 	switch {
+	case err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, errCompose):
+		w.log.Warn("a mail waits for the database", "notification", d.NotificationID, "error", err)
+		return river.JobSnooze(databaseWait)
+	case err == nil && d.State != inbox.Suppressed:
+		if err = w.sender.Send(ctx, m); err != nil && errors.Is(ctx.Err(), context.Canceled) {
+			return river.JobSnooze(databaseWait) // we were stopped: this says nothing of the server
+		}
+	}
+	switch {
+	case err == nil && d.State == inbox.Suppressed:
 	case err == nil:
+		d.State = inbox.Sent
 	case errors.Is(err, ErrRefused):
 		d.State, d.Error = inbox.Failed, err.Error()
-	case job.Attempt >= job.MaxAttempts:
-		d.State, d.Error = inbox.Failed, fmt.Sprintf("given up after %d attempts: %v", job.Attempt, err)
+	case failed >= len(waits):
+		d.State, d.Error = inbox.Failed, fmt.Sprintf("given up after %d attempts: %v", d.Attempts, err)
 	default:
 		d.State, d.Error = inbox.Retrying, err.Error()
 	}
@@ -104,44 +155,70 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	if err != nil {
 		w.log.Warn("a mail was not sent", "notification", d.NotificationID, "attempt", d.Attempts, "state", d.State, "error", err)
 	}
+	return w.note(ctx, job.ID, d, err)
+}
+
+// note notes how an attempt went, and returns what the job's end is. What cannot be
+// noted is noted by the job's next run, which makes no attempt.
+func (w *Worker) note(ctx context.Context, job int64, d inbox.Delivery, err error) error {
 	// What was sent is noted even when the part is being stopped.
-	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	if noteErr := w.inbox.NoteAttempt(note, d, time.Now()); noteErr != nil {
-		w.log.Error("the fate of a mail was not noted", "error", noteErr)
+	noteErr := w.inbox.NoteAttempt(note, d, time.Now())
+	switch {
+	case noteErr != nil && d.State != inbox.Retrying:
+		w.log.Error("how a mail went was not recorded yet", "notification", d.NotificationID, "state", d.State, "error", noteErr)
+		w.mu.Lock()
+		w.unnoted[job] = d
+		w.mu.Unlock()
+		return river.JobSnooze(databaseWait)
+	case noteErr != nil: // its next attempt says more
+		w.log.Error("how a mail went was not recorded", "notification", d.NotificationID, "state", d.State, "error", noteErr)
 	}
-	if errors.Is(err, ErrRefused) {
-		return river.JobCancel(err)
+	if d.State == inbox.Failed {
+		return river.JobCancel(cmp.Or(err, errors.New(d.Error)))
 	}
 	return err
 }
 
-// send sends the mail, or finds that its reader wants none.
-func (w *Worker) send(ctx context.Context, a Args, d *inbox.Delivery) error {
+// noteTimeout bounds the noting of an attempt.
+const noteTimeout = 5 * time.Second
+
+func (w *Worker) takeUnnoted(job int64) (inbox.Delivery, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d, ok := w.unnoted[job]
+	delete(w.unnoted, job)
+	return d, ok
+}
+
+// errCompose says that no mail can be made of a notification, however often it is
+// tried.
+var errCompose = errors.New("making the mail")
+
+// prepare makes the mail, or finds that its reader wants none. An error that is
+// neither ErrRefused nor errCompose is the database's.
+func (w *Worker) prepare(ctx context.Context, a Args, d *inbox.Delivery) (*gomail.Msg, error) {
 	off, err := w.inbox.IsUnsubscribed(ctx, a.Address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if off {
 		d.State = inbox.Suppressed
-		return nil
+		return nil, nil
 	}
 	n, err := w.inbox.Get(ctx, a.UserID, a.NotificationID)
 	if errors.Is(err, inbox.ErrNotFound) {
-		return fmt.Errorf("%w: the notification is gone", ErrRefused)
+		return nil, fmt.Errorf("%w: the notification is gone", ErrRefused)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := w.composer.Compose(n, a.Address, time.Now())
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%w: %w", errCompose, err)
 	}
-	if err := w.sender.Send(ctx, m); err != nil {
-		return err
-	}
-	d.State = inbox.Sent
-	return nil
+	return m, nil
 }
 
 // maxRecipients bounds how many addresses' rates are remembered; beyond it all
