@@ -16,7 +16,7 @@ import (
 
 // Store is what the dispatcher needs of it; see there.
 type Store interface {
-	Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]int64, error)
+	Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]destination.Lease, error)
 	Renew(ctx context.Context, me string, lease time.Duration, ids []int64) ([]int64, error)
 	Load(ctx context.Context, me string, id int64, exclude []int64) (destination.Target, []destination.Job, error)
 	Settle(ctx context.Context, results []destination.Result, failingLimit time.Duration) (map[string]int64, error)
@@ -146,19 +146,19 @@ func (d *Dispatcher) claimOnce(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	ids, err := d.store.Claim(ctx, d.me, d.cfg.Lease, free)
+	leases, err := d.store.Claim(ctx, d.me, d.cfg.Lease, free)
 	if err != nil {
 		return err
 	}
-	d.setFull(len(ids) == free)
-	for _, id := range ids {
-		w := newWorker(d, id, began)
+	d.setFull(len(leases) == free)
+	for _, l := range leases {
+		w := newWorker(d, l, began)
 		d.mu.Lock()
-		if d.active[id] != nil { // its lease ran out and came back to us before it has ended
+		if d.active[w.id] != nil { // its lease ran out and came back to us before it has ended
 			d.mu.Unlock()
 			continue
 		}
-		d.active[id] = w
+		d.active[w.id] = w
 		d.mu.Unlock()
 		d.metrics.destinations.Inc()
 		d.workers.Go("a destination", func(ctx context.Context) error {
@@ -224,10 +224,7 @@ func (d *Dispatcher) renewOnce(ctx context.Context) {
 	d.renewing.Report(err)
 	if err != nil {
 		for _, w := range workers {
-			if time.Since(w.renewedAt()) > d.cfg.Lease*2/3 {
-				w.lose(errLeaseLost)
-				d.metrics.lost.Inc()
-			}
+			w.checkLease()
 		}
 		return
 	}
@@ -237,7 +234,6 @@ func (d *Dispatcher) renewOnce(ctx context.Context) {
 	}
 	for _, w := range workers {
 		w.lose(errLeaseLost)
-		d.metrics.lost.Inc()
 	}
 }
 

@@ -26,6 +26,7 @@ var (
 type worker struct {
 	d       *Dispatcher
 	id      int64
+	epoch   int64
 	ctx     context.Context // of attempts; ends when the lease is lost or draining is over
 	cancel  context.CancelCauseFunc
 	slots   chan struct{}
@@ -39,15 +40,31 @@ type worker struct {
 	paused  bool           // the destination has said that it wants nothing more for now
 }
 
-func newWorker(d *Dispatcher, id int64, leased time.Time) *worker {
+func newWorker(d *Dispatcher, l destination.Lease, leased time.Time) *worker {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &worker{d: d, id: id, ctx: ctx, cancel: cancel, slots: make(chan struct{}, d.cfg.PerDestination), limiter: rate.NewLimiter(rate.Inf, 1), began: time.Now(),
+	return &worker{d: d, id: l.DestinationID, epoch: l.Epoch, ctx: ctx, cancel: cancel, slots: make(chan struct{}, d.cfg.PerDestination), limiter: rate.NewLimiter(rate.Inf, 1), began: time.Now(),
 		lease: leased, open: make(map[int64]bool), changed: make(chan struct{}, 1)}
 }
 
-func (w *worker) lose(why error) { w.cancel(why) }
+// lose stops the worker, whose lease is or may be another's.
+func (w *worker) lose(why error) {
+	if w.held() {
+		w.d.metrics.lost.Inc()
+	}
+	w.cancel(why)
+}
 
 func (w *worker) held() bool { return w.ctx.Err() == nil }
+
+// checkLease says whether the lease is good for some time yet. It is asked before each
+// attempt, because a process that was stopped for a while (a virtual machine that is
+// moved, SIGSTOP) goes on where it was and hears of nothing.
+func (w *worker) checkLease() bool {
+	if time.Since(w.renewedAt()) > w.d.cfg.Lease*2/3 {
+		w.lose(errLeaseLost)
+	}
+	return w.held()
+}
 
 func (w *worker) renewed(at time.Time) {
 	w.mu.Lock()
@@ -183,7 +200,7 @@ func (w *worker) take(ctx context.Context, t destination.Target, j *destination.
 		slots = nil // first the rate
 	}
 	for {
-		if ctx.Err() != nil || !w.held() || w.isPaused() || w.turnOver() {
+		if ctx.Err() != nil || !w.checkLease() || w.isPaused() || w.turnOver() {
 			return false
 		}
 		select {
@@ -203,6 +220,11 @@ func (w *worker) take(ctx context.Context, t destination.Target, j *destination.
 
 // attempt makes one attempt and has it settled; it says whether it went well.
 func (w *worker) attempt(t destination.Target, j destination.Job) bool {
+	w.d.cfg.FailFunc("webhook.before-attempt")
+	if !w.checkLease() {
+		w.settledOne(j.ItemID)
+		return false
+	}
 	w.d.metrics.inFlight.Inc()
 	a, err := w.d.sender.Send(w.ctx, t, Message{ID: webhookID(j.EventID, w.id), Data: j.Data})
 	w.d.metrics.inFlight.Dec()
@@ -212,7 +234,8 @@ func (w *worker) attempt(t destination.Target, j destination.Job) bool {
 		return false
 	}
 	r := w.d.cfg.result(a, err, j)
-	r.DestinationID = w.id
+	r.DestinationID, r.Epoch = w.id, w.epoch
+	w.d.cfg.FailFunc("webhook.after-attempt")
 	if r.Gone || r.Hold > 0 {
 		w.pause()
 	}

@@ -27,11 +27,12 @@ import (
 )
 
 // childVariable marks a process that is the program under test and not the
-// tests; failVariable says where it kills itself: POINT or POINT:N, at the Nth
-// time that it comes there.
+// tests; failVariable says where it kills itself, and stopVariable where it stops
+// itself until it is continued: POINT or POINT:N, at the Nth time that it comes there.
 const (
 	childVariable = "CRIER_TEST_CHILD"
 	failVariable  = "CRIER_TEST_FAIL_AT"
+	stopVariable  = "CRIER_TEST_STOP_AT"
 )
 
 // beProgram runs the whole program instead of the tests where this process is a
@@ -41,26 +42,36 @@ func beProgram() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := command.Main(ctx, command.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, FailFunc: failPoint()})
+	code := command.Main(ctx, command.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, FailFunc: failPoints()})
 	stop()
 	os.Exit(code)
 }
 
-func failPoint() func(string) {
-	name, count, _ := strings.Cut(os.Getenv(failVariable), ":")
-	if name == "" {
-		return nil
+func failPoints() func(string) {
+	kill, stop := signalAt(failVariable, syscall.SIGKILL), signalAt(stopVariable, syscall.SIGSTOP)
+	return func(point string) {
+		kill(point)
+		stop(point)
 	}
+}
+
+// signalAt has the process send itself a signal at the point that a variable names.
+func signalAt(variable string, sig syscall.Signal) func(point string) {
+	name, count, _ := strings.Cut(os.Getenv(variable), ":")
 	left := atomic.Int64{}
 	left.Store(1)
 	if n, err := strconv.ParseInt(count, 10, 64); err == nil {
 		left.Store(n)
 	}
 	return func(point string) {
-		if point == name && left.Add(-1) == 0 {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nothing runs after it
-			select {}
+		if name == "" || point != name || left.Add(-1) != 0 {
+			return
 		}
+		_ = syscall.Kill(os.Getpid(), sig)
+		if sig == syscall.SIGKILL {
+			select {} // nothing runs after it
+		}
+		pause(100 * time.Millisecond) // a stop reaches this thread a moment later
 	}
 }
 
@@ -301,6 +312,28 @@ func (p *Program) Died() {
 		p.mu.Unlock()
 	case <-time.After(60 * time.Second):
 		p.tb.Fatal("criertest: the program did not come to its fail point")
+	}
+}
+
+// Halted waits until the program has stopped itself at its point.
+func (p *Program) Halted() {
+	p.tb.Helper()
+	stat := fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)
+	Eventually(p.tb, 60*time.Second, "the program has stopped itself", func() bool {
+		b, err := os.ReadFile(stat)
+		if err != nil {
+			p.tb.Fatalf("criertest: looking at the program: %v", err)
+		}
+		_, rest, _ := strings.Cut(string(b), ") ")
+		return strings.HasPrefix(rest, "T")
+	})
+}
+
+// Continue has it go on where it stopped itself.
+func (p *Program) Continue() {
+	p.tb.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		p.tb.Fatalf("criertest: continuing the program: %v", err)
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 // Result is how one attempt went.
 type Result struct {
 	DestinationID int64
+	Epoch         int64 // of the lease under which it was made
 	ItemID        int64
 	Attempt       int // 1 for the first
 	Request       string
@@ -50,15 +51,24 @@ type health struct {
 // disabled; so is one that is gone. It returns how many were disabled, by
 // reason. Idempotent but for the log: a delivery that was settled before is
 // not there any more.
+//
+// What was delivered is done whoever says so. All else is left to who has the lease
+// now: of an attempt under one that somebody else has claimed since, only the log
+// tells.
 func (s *Store) Settle(ctx context.Context, results []Result, failingLimit time.Duration) (map[string]int64, error) {
 	var disabled map[string]int64
 	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
 		disabled = make(map[string]int64)
-		if err := judge(ctx, tx, results, failingLimit, disabled); err != nil {
+		ours, err := underLease(ctx, tx, results)
+		if err != nil {
+			return err
+		}
+		if err := judge(ctx, tx, ours, failingLimit, disabled); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
-		queueFates(b, results)
+		queueDone(b, results)
+		queueFates(b, ours)
 		queueLog(b, results)
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("noting %d attempts: %w", len(results), err)
@@ -66,6 +76,36 @@ func (s *Store) Settle(ctx context.Context, results []Result, failingLimit time.
 		return nil
 	})
 	return disabled, err
+}
+
+// underLease are the results whose lease nobody has claimed since. It may have run out:
+// until somebody claims it, its holder's word is the last.
+func underLease(ctx context.Context, tx pgx.Tx, results []Result) ([]Result, error) {
+	failed := false
+	var ids []int64
+	for i := range results {
+		failed = failed || results[i].Error != ""
+		if n := len(ids); n == 0 || ids[n-1] != results[i].DestinationID {
+			ids = append(ids, results[i].DestinationID)
+		}
+	}
+	if !failed {
+		return results, nil // nothing that a lease is needed for
+	}
+	// Until the commit nobody claims them. In order of their ids, as everywhere.
+	rows, _ := tx.Query(ctx, `select id, lease_epoch from destinations where id = any($1::bigint[]) order by id for no key update`, ids) // its error comes with the rows
+	epochs := make(map[int64]int64, len(ids))
+	var id, epoch int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &epoch}, func() error { epochs[id] = epoch; return nil }); err != nil {
+		return nil, fmt.Errorf("looking at the leases of destinations: %w", err)
+	}
+	ours := results[:0:0]
+	for i := range results {
+		if epoch, ok := epochs[results[i].DestinationID]; ok && epoch == results[i].Epoch {
+			ours = append(ours, results[i])
+		}
+	}
+	return ours, nil
 }
 
 // judge changes destinations, in order of their ids.
@@ -132,15 +172,26 @@ func judge(ctx context.Context, tx pgx.Tx, results []Result, failingLimit time.D
 	return nil
 }
 
+func queueDone(b *pgx.Batch, results []Result) {
+	var to, items []int64
+	for i := range results {
+		if r := &results[i]; r.Fate == Delivered || r.Test {
+			to, items = append(to, r.DestinationID), append(items, r.ItemID)
+		}
+	}
+	if len(to) > 0 { // the primary key
+		b.Queue(`delete from pushes p using unnest($1::bigint[], $2::bigint[]) as k(d, i) where p.destination_id = k.d and p.item_id = k.i`, to, items)
+	}
+}
+
 func queueFates(b *pgx.Batch, results []Result) {
-	var doneTo, doneItems, againTo, againItems, upTo, upItems []int64
+	var againTo, againItems, upTo, upItems []int64
 	var againN, upN []int32
 	var waits []time.Duration
 	for i := range results {
 		r := &results[i]
 		switch {
 		case r.Fate == Delivered, r.Test:
-			doneTo, doneItems = append(doneTo, r.DestinationID), append(doneItems, r.ItemID)
 		case r.Fate == Again:
 			againTo, againItems, againN, waits = append(againTo, r.DestinationID), append(againItems, r.ItemID), append(againN, int32(r.Attempt)), append(waits, r.Wait)
 		default:
@@ -148,9 +199,6 @@ func queueFates(b *pgx.Batch, results []Result) {
 		}
 	}
 	// All by the primary key.
-	if len(doneTo) > 0 {
-		b.Queue(`delete from pushes p using unnest($1::bigint[], $2::bigint[]) as k(d, i) where p.destination_id = k.d and p.item_id = k.i`, doneTo, doneItems)
-	}
 	if len(againTo) > 0 {
 		b.Queue(`update pushes p set attempts = k.n, due_at = now() + k.w
 			from unnest($1::bigint[], $2::bigint[], $3::int[], $4::interval[]) as k(d, i, n, w) where p.destination_id = k.d and p.item_id = k.i`,

@@ -33,21 +33,29 @@ type Job struct {
 	Test     bool
 }
 
+// Lease is the right to work a destination. Every claim has an epoch of its own, by
+// which a holder that has lost it, and has been claimed again even by the same
+// process, is told from the present one.
+type Lease struct {
+	DestinationID int64
+	Epoch         int64
+}
+
 // Claim takes the leases of destinations whose work is due and whom nobody is
 // at, those that have waited longest first.
-func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]int64, error) {
+func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]Lease, error) {
 	// Index destinations_due.
 	rows, _ := s.db.Query(ctx, `
-		update destinations set leased_by = $1, leased_until = now() + $2::interval where id in (
+		update destinations set leased_by = $1, leased_until = now() + $2::interval, lease_epoch = lease_epoch + 1 where id in (
 			select id from destinations where enabled and due_at <= now() and (hold_until is null or hold_until <= now())
 				and (leased_until is null or leased_until <= now())
 			order by due_at limit $3 for no key update skip locked)
-		returning id`, me, lease, limit) // its error comes with the rows
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		returning id, lease_epoch`, me, lease, limit) // its error comes with the rows
+	leases, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Lease])
 	if err != nil {
 		return nil, fmt.Errorf("claiming destinations: %w", err)
 	}
-	return ids, nil
+	return leases, nil
 }
 
 // Renew prolongs leases that have not run out, and returns whose were. Those of
@@ -55,8 +63,9 @@ func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit
 // workers shall stop.
 func (s *Store) Renew(ctx context.Context, me string, lease time.Duration, ids []int64) ([]int64, error) {
 	rows, _ := s.db.Query(ctx, `
-		update destinations set leased_until = now() + $2::interval
-		where id = any($3::bigint[]) and leased_by = $1 and leased_until > now() and enabled
+		update destinations set leased_until = now() + $2::interval where id in (
+			select id from destinations where id = any($3::bigint[]) and leased_by = $1 and leased_until > now() and enabled
+			order by id for no key update)
 		returning id`, me, lease, ids) // its error comes with the rows
 	kept, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {

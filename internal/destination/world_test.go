@@ -139,8 +139,8 @@ func TestReleaseSeesWorkThatIsBeingAdded(t *testing.T) {
 	a := w.account("ann")
 	d := w.destination(a)
 	w.take(item(a, 1, "", "1"))
-	if ids, err := w.store.Claim(t.Context(), "me", time.Minute, 10); err != nil || !slices.Equal(ids, []int64{d.ID}) {
-		t.Fatal(ids, err)
+	if leases, err := w.store.Claim(t.Context(), "me", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 1}}) {
+		t.Fatal(leases, err)
 	}
 	_, jobs, err := w.store.Load(t.Context(), "me", d.ID, nil)
 	if err != nil || len(jobs) != 1 {
@@ -171,8 +171,8 @@ func TestReleaseSeesWorkThatIsBeingAdded(t *testing.T) {
 	if err := <-released; err != nil {
 		t.Fatal(err)
 	}
-	if ids, err := w.store.Claim(t.Context(), "you", time.Minute, 10); err != nil || !slices.Equal(ids, []int64{d.ID}) {
-		t.Errorf("then %v was claimed, %v", ids, err)
+	if leases, err := w.store.Claim(t.Context(), "you", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 2}}) {
+		t.Errorf("then %v was claimed, %v", leases, err)
 	}
 }
 
@@ -206,6 +206,68 @@ func TestLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim("she", 0)
+}
+
+// What a holder reports whose lease somebody else has claimed since changes nothing but
+// the log: the item's next attempt and the destination's state are the new holder's. What
+// was delivered is done all the same; and a lease that ran out and was claimed by nobody
+// is still its holder's.
+func TestSettleUnderALostLease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.account("ann")
+	d := w.destination(a)
+	w.take(item(a, 1, "", "1"), item(a, 2, "", "2"), item(a, 3, "", "3"))
+	claim := func(who string) destination.Lease {
+		t.Helper()
+		leases, err := w.store.Claim(t.Context(), who, time.Minute, 10)
+		if err != nil || len(leases) != 1 {
+			t.Fatalf("%s claimed %v, %v", who, leases, err)
+		}
+		return leases[0]
+	}
+	expire := func() {
+		t.Helper()
+		if _, err := w.db.Exec(t.Context(), `update destinations set leased_until = now()`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := claim("me")
+	_, jobs, err := w.store.Load(t.Context(), "me", d.ID, nil)
+	if err != nil || len(jobs) != 3 {
+		t.Fatal(jobs, err)
+	}
+	settle := func(l destination.Lease, job int, fate destination.Fate, text string) {
+		t.Helper()
+		_, err := w.store.Settle(t.Context(), []destination.Result{{DestinationID: d.ID, Epoch: l.Epoch, ItemID: jobs[job].ItemID, Attempt: 1, Fate: fate, Error: text, Wait: time.Hour, Gone: text == "gone", Began: time.Now()}}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expire()
+	settle(old, 0, destination.Again, "failed") // nobody has claimed it
+	if n := w.count(`select count(*) from pushes where due_at > now() + interval '30 minutes' and attempts = 1`); n != 1 {
+		t.Errorf("%d items wait, not 1", n)
+	}
+	for _, who := range []string{"you", "me"} { // claimed by another, and by the same process again
+		now := claim(who)
+		settle(old, 1, destination.Again, "failed")
+		settle(old, 1, destination.GivenUp, "gone")
+		settle(old, 2, destination.Delivered, "")
+		if n := w.count(`select count(*) from pushes where item_id = $1 and due_at <= now() and attempts = 0`, jobs[1].ItemID); n != 1 {
+			t.Errorf("the item that was reported to have failed is not as it was")
+		}
+		if n := w.count(`select count(*) from destinations where enabled and lease_epoch = $1`, now.Epoch); n != 1 {
+			t.Errorf("the destination is not as it was")
+		}
+		if n := w.count(`select count(*) from pushes where item_id = $1`, jobs[2].ItemID); n != 0 {
+			t.Errorf("what was delivered still waits")
+		}
+		expire()
+	}
+	if n := w.count(`select count(*) from push_attempts`); n != 7 {
+		t.Errorf("%d attempts in the log", n)
+	}
 }
 
 // One load is bounded by number and by bytes, and leaves out what is taken up.

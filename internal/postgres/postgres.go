@@ -40,6 +40,11 @@ type Config struct {
 	MaxConns int32 // 0: 10
 }
 
+// idleInTransaction is how long a transaction may wait for its next statement. None
+// waits for anything but us: one that does is of a process that was stopped (a virtual
+// machine that is moved, SIGSTOP), whose locks would hold up all others.
+const idleInTransaction = 5 * time.Second
+
 // Open makes a pool and waits, as long as ctx lives, until Postgres answers.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	pc, err := pgxpool.ParseConfig(cfg.URL)
@@ -53,6 +58,14 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "crier"
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		// By a statement, because poolers refuse parameters of the session that they
+		// do not know.
+		if _, err := conn.Exec(ctx, fmt.Sprintf(`set idle_in_transaction_session_timeout = %d`, idleInTransaction.Milliseconds())); err != nil {
+			return fmt.Errorf("setting up a connection: %w", err)
+		}
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("making a pool: %w", err)

@@ -90,6 +90,13 @@ func (s *sink) count() int {
 	return s.first
 }
 
+// repeats is how many requests were for items that had come.
+func (s *sink) repeats() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.again
+}
+
 // firstFew says how many of the first n items came.
 func (s *sink) firstFew(n int) int {
 	s.mu.Lock()
@@ -142,7 +149,7 @@ func TestTenDestinations(t *testing.T) {
 			sinks[i] = newSink(t, n, 0, false)
 		}
 	}
-	account, destinations := makeAccount(t, gateway, sinks)
+	account, destinations := makeAccount(t, p.Service(gateway), sinks)
 	k := outsider(t, brokers)
 	began := time.Now()
 	for i := range n {
@@ -198,9 +205,8 @@ func TestTenDestinations(t *testing.T) {
 
 // makeAccount makes an account and its destinations, every second of them
 // ordered, as a stranger does.
-func makeAccount(t *testing.T, gateway *criertest.Program, sinks []*sink) (account int64, destinations []int64) {
+func makeAccount(t *testing.T, c *client.Client, sinks []*sink) (account int64, destinations []int64) {
 	t.Helper()
-	c := &client.Client{Base: gateway.Facts().HTTP, APIKey: gateway.Facts().APIKey}
 	var made struct{ ID int64 }
 	if err := c.Do(t.Context(), "POST", "/accounts", map[string]string{"account_name": "Shop", "email": "shop@example.org"}, &made); err != nil {
 		t.Fatal(err)
@@ -260,7 +266,7 @@ func TestPusherKilledAtEachPoint(t *testing.T) {
 			const n = 40
 			p := criertest.Start(t)
 			s := newSink(t, n, 5*time.Millisecond, false)
-			account, destinations := makeAccount(t, p, []*sink{s})
+			account, destinations := makeAccount(t, p.Service(), []*sink{s})
 			c := &client.Client{Base: p.Facts().HTTP, APIKey: p.Facts().APIKey} // both stay over lives
 			p.Stop()
 			p.Launch("CRIER_TEST_FAIL_AT=" + point)
@@ -283,6 +289,50 @@ func TestPusherKilledAtEachPoint(t *testing.T) {
 				mustDo(t, c, "GET", fmt.Sprintf("/accounts/%d/destinations/%d", account, destinations[0]), nil, &d)
 				return d.Waiting == 0
 			})
+		})
+	}
+}
+
+// A consumer is stopped at each line of a delivery for longer than its lease, as a
+// virtual machine that is moved is, and goes on when another has taken its destinations
+// over: it repeats nothing, and all arrives in order.
+func TestPusherStoppedAtEachPoint(t *testing.T) {
+	t.Parallel()
+	brokers := criertest.Broker(t)
+	for _, point := range []string{"webhook.before-attempt:9", "webhook.after-attempt:9", "webhook.before-settle:5", "webhook.after-settle:5"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			const n, more = 300, 20
+			p := criertest.NewParts(t, brokers, "1", "CRIER_WEBHOOK_ALLOW=127.0.0.0/8")
+			gateway := p.Start("gateway")
+			stopped := p.Start("consumer", "CRIER_TEST_STOP_AT="+point)
+			s := newSink(t, n+more, time.Millisecond, false)
+			service := p.Service(gateway)
+			account, destinations := makeAccount(t, service, []*sink{s})
+			push := func(from, to int) {
+				for i := from; i < to; i++ {
+					mustDo(t, service, "POST", "/incoming", map[string]any{"account_id": account, "data": map[string]int{"n": i}}, nil)
+				}
+			}
+			push(0, n)
+			stopped.Halted()
+			p.Start("consumer")
+			criertest.Eventually(t, 60*time.Second, "another consumer delivers the rest", func() bool { return s.count() == n })
+			before := s.repeats()
+			stopped.Continue()
+			push(n, n+more)
+			criertest.Eventually(t, 60*time.Second, "what comes then arrives", func() bool { return s.count() == n+more })
+			criertest.Eventually(t, 30*time.Second, "nothing waits", func() bool {
+				var d struct{ Waiting int }
+				mustDo(t, service, "GET", fmt.Sprintf("/accounts/%d/destinations/%d", account, destinations[0]), nil, &d)
+				return d.Waiting == 0
+			})
+			if s.disorder > 0 {
+				t.Errorf("%d items came out of order", s.disorder)
+			}
+			if again := s.repeats() - before; again > 0 {
+				t.Errorf("%d items were repeated by the one that went on", again)
+			}
 		})
 	}
 }
