@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
+	gomail "github.com/wneessen/go-mail"
 
 	"crier/internal/inbox"
 	"crier/internal/user"
@@ -47,45 +47,45 @@ func NewConfirmWorker(s *Sender, c *Composer, users *user.Store, i *inbox.Store,
 // Timeout is part of river.Worker.
 func (w *ConfirmWorker) Timeout(*river.Job[ConfirmArgs]) time.Duration { return jobTimeout }
 
-// NextRetry is part of river.Worker: the waits of mails, each spread by a fifth.
+// NextRetry is part of river.Worker.
 func (w *ConfirmWorker) NextRetry(job *river.Job[ConfirmArgs]) time.Time {
-	d := waits[min(max(job.Attempt, 1), len(waits))-1]
-	return time.Now().Add(d*9/10 + rand.N(d/5+1))
+	return nextRetry(job.JobRow)
 }
 
 // Work is part of river.Worker.
 func (w *ConfirmWorker) Work(ctx context.Context, job *river.Job[ConfirmArgs]) error {
-	err := w.send(ctx, job.Args.Address)
+	m, err := w.prepare(ctx, job.Args.Address)
 	if err != nil {
-		w.log.Warn("sending a confirmation mail failed", "attempt", job.Attempt, "error", err)
+		w.log.Warn("a confirmation mail waits for the database", "error", err)
+		return river.JobSnooze(databaseWait)
 	}
+	if m == nil {
+		return nil
+	}
+	if err = w.sender.Send(ctx, m); err == nil {
+		return nil
+	}
+	w.log.Warn("sending a confirmation mail failed", "attempt", failures(job.JobRow)+1, "error", err)
 	if errors.Is(err, ErrRefused) {
 		return river.JobCancel(err)
 	}
-	if err != nil {
-		return fmt.Errorf("sending a confirmation mail: %w", err)
-	}
-	return nil
+	return fmt.Errorf("sending a confirmation mail: %w", err)
 }
 
-// send sends the mail, unless there is nothing to confirm or the address' owner wants
+// prepare makes the mail; nil: there is nothing to confirm, or the address' owner wants
 // no mail.
-func (w *ConfirmWorker) send(ctx context.Context, address string) error {
+func (w *ConfirmWorker) prepare(ctx context.Context, address string) (*gomail.Msg, error) {
 	claims, err := w.users.Unconfirmed(ctx, address)
 	if err != nil || len(claims) == 0 {
-		return err
+		return nil, err
 	}
 	off, err := w.inbox.IsUnsubscribed(ctx, address)
 	if err != nil || off {
-		return err
+		return nil, err
 	}
 	known, err := w.users.HasAccount(ctx, address)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := w.composer.ComposeConfirmation(address, w.signer.Token(address), known, time.Now())
-	if err != nil {
-		return err
-	}
-	return w.sender.Send(ctx, m)
+	return w.composer.ComposeConfirmation(address, w.signer.Token(address), known, time.Now())
 }
