@@ -5660,7 +5660,34 @@ const docTemplate = `{
             "name": "Authorization",
             "in": "header"
         }
-    }
+    },
+    "tags": [
+        {
+            "description": "Sending, and the inbox",
+            "name": "notifications"
+        },
+        {
+            "description": "What comes to a browser at once",
+            "name": "stream"
+        },
+        {
+            "description": "Conditions on prices",
+            "name": "alerts"
+        },
+        {
+            "name": "prices"
+        },
+        {
+            "name": "rooms"
+        },
+        {
+            "name": "account"
+        },
+        {
+            "description": "Signed webhooks",
+            "name": "data pusher"
+        }
+    ]
 }`
 
 // SwaggerInfo holds exported Swagger Info so clients can modify it

@@ -45,6 +45,17 @@ import (
 //	@version					1
 //	@description				Live notifications from Kafka to the browser. Errors are RFC 9457 problem+json with a stable code.
 //	@BasePath					/api/v1
+//	@tag.name					notifications
+//	@tag.description			Sending, and the inbox
+//	@tag.name					stream
+//	@tag.description			What comes to a browser at once
+//	@tag.name					alerts
+//	@tag.description			Conditions on prices
+//	@tag.name					prices
+//	@tag.name					rooms
+//	@tag.name					account
+//	@tag.name					data pusher
+//	@tag.description			Signed webhooks
 //	@securityDefinitions.apikey	apikey
 //	@in							header
 //	@name						X-API-Key

@@ -1,16 +1,12 @@
 package gateway
 
 import (
-	"io"
-	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/gorilla/mux"
-	swaggerFiles "github.com/swaggo/files/v2"
-	httpSwagger "github.com/swaggo/http-swagger/v2"
 
 	"crier/docs"
 	"crier/gateway/api"
@@ -244,42 +240,4 @@ func (g *Gateway) assets() http.Handler {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		files.ServeHTTP(w, r)
 	})
-}
-
-func (g *Gateway) swagger() http.Handler {
-	opts := []func(*httpSwagger.Config){httpSwagger.URL("/swagger/doc.json"), httpSwagger.PersistAuthorization(false)}
-	if g.cfg.PrefillKey {
-		// On the embedded default, which listens on loopback, the key is printed at
-		// the start anyway.
-		opts = append(opts, httpSwagger.UIConfig(map[string]string{
-			"onComplete": `() => window.ui.preauthorizeApiKey("apikey", ` + jsString(g.cfg.APIKey) + `)`}))
-	}
-	ui := httpSwagger.Handler(opts...)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", swaggerPolicy)
-		w.Header().Set("Cache-Control", "no-store")
-		if r.URL.Path == "/swagger/doc.json" {
-			g.serveDocument(w)
-			return
-		}
-		// The handler parses again what it is asked for, and answers 500 where that
-		// fails: it gets the names of files only, and no query.
-		info, err := fs.Stat(swaggerFiles.FS, strings.TrimPrefix(r.URL.Path, "/swagger/"))
-		if err != nil || !info.Mode().IsRegular() {
-			g.notFound(w, r)
-			return
-		}
-		r = r.Clone(r.Context())
-		r.RequestURI = r.URL.Path
-		r.Method = http.MethodGet // the handler takes no other; net/http leaves out the body of HEAD
-		ui(w, r)
-	})
-}
-
-// serveDocument answers with the OpenAPI document, without the empty host that
-// its generator writes and its standard forbids: without one, the document's own
-// host is meant.
-func (g *Gateway) serveDocument(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_, _ = io.WriteString(w, strings.Replace(docs.SwaggerInfo.ReadDoc(), `"host": "",`, "", 1))
 }

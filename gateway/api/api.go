@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -93,6 +94,7 @@ type API struct {
 	talk   *talkers
 	resets *talkers // requests for new passwords, by address
 	sent   prometheus.Counter
+	demo   atomic.Pointer[event.UserID] // see EnsureUser
 }
 
 // Prepare makes what the handlers keep in memory; it is called once, before

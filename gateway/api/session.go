@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"slices"
@@ -111,11 +110,26 @@ func taken(err error) error {
 // default's demo user comes from here.
 func (a *API) EnsureUser(ctx context.Context, name, password string) error {
 	found, err := a.Users.ByLogin(ctx, name)
-	if err != nil || len(found) > 0 && strings.EqualFold(found[0].Username, name) {
+	if err != nil {
 		return err
 	}
-	_, err = a.createAccount(ctx, SignupRequest{Username: name, Password: password}, false)
-	return err
+	var acc user.Account
+	if len(found) > 0 && strings.EqualFold(found[0].Username, name) {
+		acc = found[0]
+	} else if acc, err = a.createAccount(ctx, SignupRequest{Username: name, Password: password}, false); err != nil {
+		return err
+	}
+	id := acc.UserID()
+	a.demo.Store(&id)
+	return nil
+}
+
+// ExampleUser is the user that examples name: the demo user where there is one.
+func (a *API) ExampleUser() event.UserID {
+	if id := a.demo.Load(); id != nil {
+		return *id
+	}
+	return "7"
 }
 
 // LoginRequest is the body of POST /login: username or email, and password.
@@ -312,72 +326,6 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account, k
 
 func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, ttl time.Duration) {
 	http.SetCookie(w, &http.Cookie{Name: Cookie, Value: value, Path: "/", MaxAge: int(ttl.Seconds()), HttpOnly: true, Secure: a.HTTPSFunc(r), SameSite: http.SameSiteLaxMode})
-}
-
-// Guest makes an account for somebody who only wants to look, and signs them in;
-// on the embedded default only.
-//
-//	@Summary	Make a guest account (embedded default only)
-//	@Tags		account
-//	@Success	201	{object}	LoginAnswer
-//	@Failure	403	{object}	Problem
-//	@Router		/guest [post]
-func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
-	if !a.Embedded || a.ExternalUsers {
-		return problem.New(problem.NotFound, "Guests are for the embedded default only.")
-	}
-	if err := a.mayGetCookie(r); err != nil {
-		return err
-	}
-	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()}, true)
-	if err != nil {
-		return err
-	}
-	answer, err := a.signIn(w, r, acc, user.Rotating)
-	if err != nil {
-		return err
-	}
-	return encode(w, http.StatusCreated, answer)
-}
-
-// KeepGuest gives a guest's account a name and a password of its owner's.
-//
-//	@Summary		Keep a guest's account
-//	@Description	The guest chooses a username, a password and perhaps an email address; inbox, alerts and sessions stay. No password is asked for, since a guest has none.
-//	@Tags			account
-//	@Param			body	body		SignupRequest	true	"name, password and perhaps an email address"
-//	@Success		200		{object}	UserView
-//	@Failure		400,401,409,429	{object}	Problem
-//	@Security		bearer
-//	@Router			/guest/keep [post]
-func (a *API) KeepGuest(w http.ResponseWriter, r *http.Request) error {
-	var in SignupRequest
-	if err := decode(w, r, &in); err != nil {
-		return err
-	}
-	if err := in.check(); err != nil {
-		return err
-	}
-	acc, err := a.account(r.Context(), Who(r))
-	if err != nil {
-		return err
-	}
-	notGuest := problem.New(problem.Conflict, "This account has a name and a password already; POST /password changes the password.")
-	if !acc.Guest {
-		return notGuest
-	}
-	hash, err := a.hash(r.Context(), in.Password)
-	if err != nil {
-		return err
-	}
-	kept, err := a.Users.Keep(r.Context(), user.Account{ID: acc.ID, Username: in.Username, Email: in.Email, PasswordHash: hash}, time.Now())
-	if errors.Is(err, user.ErrNotGuest) {
-		return notGuest
-	}
-	if err != nil {
-		return claimProblem(taken(err))
-	}
-	return encode(w, http.StatusOK, view(kept))
 }
 
 // RefreshRequest is the body of POST /token/refresh.
