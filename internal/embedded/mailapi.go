@@ -78,6 +78,7 @@ func newMailHandler(store *mailStore, addr string) http.Handler {
 	mux.HandleFunc("GET /api/v1/message/{id}", h.message)
 	mux.HandleFunc("GET /api/v1/message/{id}/raw", h.source)
 	mux.HandleFunc("GET /{$}", h.mailbox)
+	mux.HandleFunc("GET /mailbox.js", h.script)
 	mux.HandleFunc("POST /delete", h.deleteAll)
 	mux.HandleFunc("GET /mail/{id}", h.mail)
 	mux.HandleFunc("GET /mail/{id}/html", h.html)
