@@ -4,9 +4,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"crier/gateway"
 	"crier/internal/kafka"
+	"crier/internal/token"
 )
 
 // Attacks on the gateway's HTTP surface; each test is one, and named after it.
@@ -70,5 +72,32 @@ func TestAttackPasswordOfAnotherAccount(t *testing.T) {
 	}
 	if status, _, text := w.ask("POST", "/api/v1/password", `{"password":"correct horse","new_password":"battery staple"}`, bearer(access)); status != http.StatusNoContent {
 		t.Errorf("with one's own password: %d %s, want 204", status, text)
+	}
+}
+
+// A token of an identity provider cannot be ended here, and neither can one that was
+// minted without a session; the answer says until when it is valid.
+func TestLogoutOfATokenWithoutSession(t *testing.T) {
+	t.Parallel()
+	for _, external := range []bool{true, false} {
+		w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.ExternalUsers = external })
+		ends := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+		text, err := w.tokens.Mint(token.Identity{UserID: "auth0|ann", Expires: ends}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies := []string{"", `{"all":false}`}
+		if external {
+			bodies = append(bodies, `{"all":true}`)
+		}
+		for _, body := range bodies {
+			status, _, answer := w.ask("POST", "/api/v1/logout", body, bearer(text))
+			if status != 409 || !strings.Contains(answer, ends.Format(time.RFC3339)) {
+				t.Errorf("external %v, %s: %d %s", external, body, status, answer)
+			}
+		}
+		if status, _, answer := w.ask("GET", "/api/v1/notifications", "", bearer(text)); status != 200 {
+			t.Errorf("then %d %s", status, answer)
+		}
 	}
 }

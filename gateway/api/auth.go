@@ -116,6 +116,9 @@ func (a *API) ByToken(ctx context.Context, text string) (Principal, error) {
 	if errors.Is(err, token.ErrExpired) {
 		return Principal{}, problem.New(problem.TokenExpired, "The token has expired.")
 	}
+	if errors.Is(err, token.ErrUnavailable) {
+		return Principal{}, problem.Wrap(problem.Unavailable, "The identity provider's keys cannot be read at present.", err)
+	}
 	if err != nil {
 		return Principal{}, problem.New(problem.Unauthorized, "The token is not valid.")
 	}

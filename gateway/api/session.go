@@ -416,13 +416,15 @@ type LogoutRequest struct {
 	All bool `json:"all"`
 }
 
-// Logout ends this session, or all of the person's, everywhere.
+// Logout ends this session, or all of the person's, everywhere. A token of an identity
+// provider is of no session here (409).
 //
 //	@Summary	Sign out
 //	@Tags		account
 //	@Param		body	body	LogoutRequest	false	"{\"all\": true} ends all sessions"
 //	@Success	204
 //	@Failure	401	{object}	Problem
+//	@Failure	409	{object}	Problem
 //	@Security	bearer
 //	@Router		/logout [post]
 func (a *API) Logout(w http.ResponseWriter, r *http.Request) error {
@@ -435,11 +437,15 @@ func (a *API) Logout(w http.ResponseWriter, r *http.Request) error {
 	return a.LogOut(w, r, in.All)
 }
 
-// LogOut ends the session of a request, or all of its user's, and removes the cookie.
+// LogOut ends the session of a request, or all of its user's, and removes the cookie. A
+// token of no session here cannot be ended, and to say that it was would be a lie.
 func (a *API) LogOut(w http.ResponseWriter, r *http.Request, all bool) error {
 	who := Who(r)
 	session := who.Session
-	if all || session == "" {
+	if session == "" && (!all || a.ExternalUsers) {
+		return problem.New(problem.Conflict, "This token belongs to no session here and is valid until "+who.Ends.UTC().Format(time.RFC3339)+": sign out where it was issued.")
+	}
+	if all {
 		session = ""
 	}
 	if err := a.endSessions(r.Context(), who.UserID, session); err != nil {

@@ -28,7 +28,7 @@ type personFlags struct {
 	URL       string           `name:"url" env:"CRIER_URL" help:"Base URL of a gateway. Default: the embedded run of this data dir."`
 	User      string           `short:"u" help:"User whose alerts; a token is minted with CRIER_JWT_SECRET, or the data dir's."`
 	Token     telemetry.Secret `env:"CRIER_TOKEN" help:"A token of the user instead."`
-	JWTSecret telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to mint the token with."`
+	mintFlags `embed:""`
 }
 
 func (f *personFlags) client(e *env) (*client.Client, error) {
@@ -45,7 +45,7 @@ func (f *personFlags) client(e *env) (*client.Client, error) {
 			return nil, errors.New("--user or --token is required")
 		}
 		var err error
-		if text, err = e.mint(string(f.JWTSecret), event.UserID(f.User), time.Hour); err != nil {
+		if text, err = e.mint(f.mintFlags, event.UserID(f.User), time.Hour); err != nil {
 			return nil, err
 		}
 	}

@@ -18,10 +18,10 @@ type listenCmd struct {
 	URL       string           `name:"url" env:"CRIER_URL" help:"Base URL of a gateway. Default: the embedded run of this data dir."`
 	User      string           `short:"u" help:"User to follow; a token is minted with CRIER_JWT_SECRET, or the data dir's."`
 	Token     telemetry.Secret `env:"CRIER_TOKEN" help:"A token of the user instead."`
-	JWTSecret telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to mint the token with."`
-	Since     string           `help:"A cursor: everything after it comes first; 0: from the beginning."`
-	Topics    []string         `help:"ticks:SYMBOL, comma-separated."`
-	Count     int              `help:"Stop after so many notifications; 0: never."`
+	mintFlags `embed:""`
+	Since     string   `help:"A cursor: everything after it comes first; 0: from the beginning."`
+	Topics    []string `help:"ticks:SYMBOL, comma-separated."`
+	Count     int      `help:"Stop after so many notifications; 0: never."`
 }
 
 // Run is called by the parser. It prints each event as a JSON line.
@@ -36,7 +36,7 @@ func (c *listenCmd) Run(e *env) error {
 	text := string(c.Token)
 	if text == "" && c.User != "" {
 		var err error
-		if text, err = e.mint(string(c.JWTSecret), event.UserID(c.User), 12*time.Hour); err != nil {
+		if text, err = e.mint(c.mintFlags, event.UserID(c.User), 12*time.Hour); err != nil {
 			return err
 		}
 	}
@@ -69,14 +69,21 @@ func (c *listenCmd) Run(e *env) error {
 
 // tokenCmd mints a token.
 type tokenCmd struct {
-	User      string           `short:"u" required:"" help:"User the token speaks for."`
-	TTL       time.Duration    `name:"ttl" default:"12h" help:"How long it is good."`
-	JWTSecret telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to sign with. Default: the data dir's."`
+	User      string        `short:"u" required:"" help:"User the token speaks for."`
+	TTL       time.Duration `name:"ttl" default:"12h" help:"How long it is good."`
+	mintFlags `embed:""`
+}
+
+// mintFlags say how a token is minted: as the gateway wants it, see userFlags.
+type mintFlags struct {
+	JWTSecret   telemetry.Secret `env:"CRIER_JWT_SECRET" help:"Secret to sign the token with. Default: the data dir's."`
+	JWTAudience []string         `env:"CRIER_JWT_AUDIENCE" help:"Audiences (aud) that the token names."`
+	JWTIssuer   string           `env:"CRIER_JWT_ISSUER" help:"Issuer (iss) that the token names."`
 }
 
 // Run is called by the parser.
 func (c *tokenCmd) Run(e *env) error {
-	text, err := e.mint(string(c.JWTSecret), event.UserID(c.User), c.TTL)
+	text, err := e.mint(c.mintFlags, event.UserID(c.User), c.TTL)
 	if err != nil {
 		return err
 	}
@@ -84,13 +91,14 @@ func (c *tokenCmd) Run(e *env) error {
 	return nil
 }
 
-// mint makes a token with a secret, "" being the data dir's.
-func (e *env) mint(secret string, uid event.UserID, ttl time.Duration) (string, error) {
+// mint makes a token with the flags' secret, or the data dir's.
+func (e *env) mint(f mintFlags, uid event.UserID, ttl time.Duration) (string, error) {
 	var v event.Invalid
 	v.CheckUserID("user", uid)
 	if err := v.Err(); err != nil {
 		return "", err
 	}
+	secret := string(f.JWTSecret)
 	if secret == "" {
 		keys, err := e.readSecrets()
 		if err != nil {
@@ -98,7 +106,7 @@ func (e *env) mint(secret string, uid event.UserID, ttl time.Duration) (string, 
 		}
 		secret = keys.JWTSecret
 	}
-	a, err := token.New(token.Config{Secret: secret})
+	a, err := token.New(token.Config{Secret: secret, Audience: f.JWTAudience, Issuer: f.JWTIssuer})
 	if err != nil {
 		return "", err
 	}

@@ -66,16 +66,45 @@ func newKeySet(url string, log *slog.Logger) *keySet {
 // errNoKey is a token whose key is not in the set.
 var errNoKey = errors.New("no key of the identity provider fits")
 
-// find returns the keys that may have signed a token: the one with its key id, or
-// where it names none, those of its algorithm.
+// find returns the keys that may have signed a token: those with its key id or none, or
+// where it names none, all of its algorithm. ErrUnavailable: no keys could be read.
 func (s *keySet) find(ctx context.Context, id, alg string) ([]crypto.PublicKey, error) {
 	found, fresh := s.known(id, alg)
 	if fresh && len(found) > 0 {
 		return found, nil
 	}
+	if len(found) > 0 {
+		s.read(ctx, true, false)
+	} else {
+		s.read(ctx, false, true) // nothing to go on with
+	}
+	if found, _ = s.known(id, alg); len(found) > 0 {
+		return found, nil
+	}
+	if s.empty() {
+		return nil, ErrUnavailable
+	}
+	return nil, errNoKey
+}
+
+// again reads the keys for a token that none of them has signed, and says whether that
+// was done since.
+func (s *keySet) again(ctx context.Context) bool {
+	s.mu.Lock()
+	before := s.fetched
+	s.mu.Unlock()
+	s.read(ctx, false, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetched.After(before)
+}
+
+// read has the keys read, if it is time to; known: there are some to go on with. Where
+// another request is at it, it waits for that if it is to.
+func (s *keySet) read(ctx context.Context, known, wait bool) {
 	select {
 	case s.fetch <- struct{}{}:
-		if s.due(len(found) > 0) {
+		if s.due(known) {
 			// Not ended by its caller: a client that hangs up would spend the one fetch
 			// that all have, and could keep new keys out and withdrawn ones good.
 			s.health.Report(s.refresh(context.WithoutCancel(ctx)))
@@ -83,19 +112,22 @@ func (s *keySet) find(ctx context.Context, id, alg string) ([]crypto.PublicKey, 
 		<-s.fetch
 	case <-ctx.Done():
 	default:
-		if len(found) > 0 {
-			return found, nil // another request fetches
+		if !wait {
+			return
 		}
-		select { // nothing to go on with: wait for that one
+		select {
 		case s.fetch <- struct{}{}:
 			<-s.fetch
 		case <-ctx.Done():
 		}
 	}
-	if found, _ = s.known(id, alg); len(found) == 0 {
-		return nil, errNoKey
-	}
-	return found, nil
+}
+
+// empty says that there are no keys, or only ones that are too old.
+func (s *keySet) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetched.IsZero() || time.Since(s.fetched) > jwksKept
 }
 
 // known returns the keys that fit, and whether they were read a short time ago.
@@ -107,7 +139,7 @@ func (s *keySet) known(id, alg string) (found []crypto.PublicKey, fresh bool) {
 		return nil, false
 	}
 	for _, k := range s.keys {
-		if k.alg == alg && (id == "" || k.id == id) {
+		if k.alg == alg && (id == "" || k.id == id || k.id == "") {
 			found = append(found, k.public)
 		}
 	}
@@ -189,7 +221,7 @@ func parseKeySet(body []byte) ([]providerKey, error) {
 			continue
 		}
 		public, alg := k.public()
-		if public == nil || k.Alg != "" && k.Alg != alg {
+		if public == nil || k.Alg != "" && k.Alg != alg && (alg != "EdDSA" || k.Alg != "Ed25519") { // RFC 9864 renames it
 			continue
 		}
 		out = append(out, providerKey{k.ID, alg, public})

@@ -7,13 +7,17 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,18 +256,18 @@ func TestKeySetHostileProvider(t *testing.T) {
 			}
 		}
 	})
-	if _, err := p.authority(Config{}).Check(t.Context(), a.sign(t, "a", nil)); !errors.Is(err, ErrInvalid) {
+	if _, err := p.authority(Config{}).Check(t.Context(), a.sign(t, "a", nil)); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("an endless answer: %v", err)
 	}
 	p.set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := p.authority(Config{}).Check(ctx, a.sign(t, "a", nil)); !errors.Is(err, ErrInvalid) { // after jwksFetch
+	if _, err := p.authority(Config{}).Check(ctx, a.sign(t, "a", nil)); !errors.Is(err, ErrUnavailable) { // after jwksFetch
 		t.Errorf("no answer: %v", err)
 	}
 	for _, body := range []string{"", "null", "[]", `{"keys":null}`, `{"keys":{}}`, "<html>"} {
 		p.set(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })
-		if _, err := p.authority(Config{}).Check(t.Context(), a.sign(t, "a", nil)); !errors.Is(err, ErrInvalid) {
+		if _, err := p.authority(Config{}).Check(t.Context(), a.sign(t, "a", nil)); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
@@ -277,7 +281,7 @@ func TestOutsideClaims(t *testing.T) {
 	a := rsaSigner(0, "a")
 	p := newProvider(t)
 	p.serve(a.jwk)
-	strict := p.authority(Config{Audience: []string{"crier", "crier-staging"}, Issuer: "https://id.example.org/"})
+	strict := p.authority(Config{Leeway: time.Minute, Audience: []string{"crier", "crier-staging"}, Issuer: "https://id.example.org/"})
 	good := map[string]any{"aud": []string{"other", "crier"}, "iss": "https://id.example.org/"}
 	with := func(more map[string]any) map[string]any {
 		out := map[string]any{}
@@ -300,6 +304,12 @@ func TestOutsideClaims(t *testing.T) {
 		"another issuer":      {with(map[string]any{"iss": "https://id.example.org"}), ""},
 		"no issuer":           {map[string]any{"aud": "crier"}, ""},
 		"claims of any type":  {with(map[string]any{"user_id": "x", "email": []string{"a@b.c"}, "sid": 7, "username": 7}), "auth0|abc"},
+		"odd jti, iat":        {with(map[string]any{"jti": 7, "iat": "yesterday"}), "auth0|abc"},
+		"odd exp":             {with(map[string]any{"exp": "tomorrow"}), ""},
+		"odd nbf":             {with(map[string]any{"nbf": []int{1}}), ""},
+		"odd aud":             {with(map[string]any{"aud": map[string]any{"crier": true}}), ""},
+		"odd iss":             {with(map[string]any{"iss": 7}), ""},
+		"no exp":              {with(map[string]any{"exp": nil}), ""},
 		"other spellings":     {with(map[string]any{"USER_ID": 1, "Email": "eve@example.org", "SUB": "eve", "Aud": "x", "EXP": 1}), "auth0|abc"},
 		"a clock 30 s behind": {with(map[string]any{"exp": now.Add(-30 * time.Second).Unix()}), "auth0|abc"},
 		"a clock 30 s ahead":  {with(map[string]any{"nbf": now.Add(30 * time.Second).Unix(), "iat": now.Add(30 * time.Second).Unix()}), "auth0|abc"},
@@ -312,7 +322,18 @@ func TestOutsideClaims(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, id, err)
 		}
 	}
+	if _, err := p.authority(Config{}).Check(t.Context(), a.sign(t, "a", map[string]any{"exp": now.Add(-time.Second).Unix()})); !errors.Is(err, ErrExpired) {
+		t.Errorf("expired a second ago, without a leeway: %v", err)
+	}
+	// A stream with this token goes on as long as a request would be served.
+	ends := now.Add(-10 * time.Second).Truncate(time.Second)
+	if id, err := strict.Check(t.Context(), a.sign(t, "a", with(map[string]any{"exp": ends.Unix()}))); err != nil || !id.Expires.Equal(ends.Add(time.Minute)) {
+		t.Errorf("ends %v, %v", id.Expires, err)
+	}
 	byClaim := p.authority(Config{UserClaim: "uid"})
+	if id, err := byClaim.Check(t.Context(), a.sign(t, "a", map[string]any{"uid": "ann", "sub": 7, "iss": 7, "aud": map[string]any{}})); err != nil || id.UserID != "ann" {
+		t.Errorf("where nothing else is needed: %+v, %v", id, err)
+	}
 	for raw, want := range map[any]string{"ann": "ann", 42: "42", "": "", true: ""} {
 		id, err := byClaim.Check(t.Context(), a.sign(t, "a", map[string]any{"uid": raw}))
 		if string(id.UserID) != want || (err != nil) != (want == "") {
@@ -321,6 +342,86 @@ func TestOutsideClaims(t *testing.T) {
 	}
 	if _, err := byClaim.Check(t.Context(), a.sign(t, "a", nil)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("without the claim: %v", err)
+	}
+}
+
+// A key that is replaced under its own id, or has none, is found all the same; and the
+// names that RFC 9864 gives are known.
+func TestKeySetWithoutIDs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ keyID, tokenID string }{{"", ""}, {"", "t"}, {"same", "same"}, {"same", ""}} {
+		p := newProvider(t)
+		a, b := rsaSigner(0, c.keyID), rsaSigner(1, c.keyID)
+		p.serve(a.jwk)
+		auth := p.authority(Config{})
+		check := func(s signer) error {
+			_, err := auth.Check(t.Context(), s.sign(t, c.tokenID, nil))
+			return err
+		}
+		if err := check(a); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+		p.serve(b.jwk)
+		for range 20 {
+			if err := check(b); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%+v: the new key before it could be read: %v", c, err)
+			}
+		}
+		auth.keys.mu.Lock()
+		auth.keys.tried = auth.keys.tried.Add(-jwksAgain)
+		auth.keys.mu.Unlock()
+		if err := check(b); err != nil {
+			t.Errorf("%+v: the new key: %v", c, err)
+		}
+		if err := check(a); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: the old key: %v", c, err)
+		}
+		if n := p.fetched.Load(); n != 2 {
+			t.Errorf("%+v: fetched %d times", c, n)
+		}
+	}
+	ed := edSigner(t, "ed")
+	ed.jwk["alg"] = "Ed25519"
+	p := newProvider(t)
+	p.serve(ed.jwk)
+	auth := p.authority(Config{})
+	renamed := ed
+	renamed.method = ed25519Method{jwt.SigningMethodEdDSA}
+	for name, s := range map[string]signer{"EdDSA": ed, "Ed25519": renamed} {
+		if id, err := auth.Check(t.Context(), s.sign(t, "ed", nil)); err != nil || id.UserID != "auth0|abc" {
+			t.Errorf("%s: %+v, %v", name, id, err)
+		}
+	}
+}
+
+// ed25519Method is EdDSA under the name of RFC 9864.
+type ed25519Method struct{ *jwt.SigningMethodEd25519 }
+
+func (ed25519Method) Alg() string { return "Ed25519" }
+
+// Where a key file is configured, too, a token of its key waits for nobody.
+func TestKeyFileComesFirst(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	p.set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	file, other := rsaSigner(0, "f"), rsaSigner(1, "o")
+	path := filepath.Join(t.TempDir(), "key.pem")
+	der, err := x509.MarshalPKIXPublicKey(&file.key.(*rsa.PrivateKey).PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	auth := p.authority(Config{PublicKeyFile: path})
+	if _, err := auth.Check(t.Context(), file.sign(t, "f", nil)); err != nil || p.fetched.Load() != 0 {
+		t.Errorf("%v after %d fetches", err, p.fetched.Load())
+	}
+	p.serve(other.jwk)
+	for _, s := range []signer{other, file} {
+		if _, err := auth.Check(t.Context(), s.sign(t, s.jwk["kid"], nil)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

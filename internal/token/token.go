@@ -10,7 +10,10 @@ package token
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -33,14 +36,14 @@ import (
 var (
 	ErrInvalid = errors.New("not a valid token")
 	ErrExpired = errors.New("the token has expired")
+	// ErrUnavailable: the identity provider's keys have not been read yet, or not for
+	// long, and it does not answer.
+	ErrUnavailable = errors.New("the identity provider's keys cannot be read")
 )
 
 // MinSecret is the least length of an HS256 secret in bytes: as long as the
 // hash, RFC 7518 section 3.2.
 const MinSecret = 32
-
-// DefaultLeeway is how far an identity provider's clock may differ from ours.
-const DefaultLeeway = time.Minute
 
 // Identity is who a token speaks for.
 type Identity struct {
@@ -60,28 +63,35 @@ type claims struct {
 	Email    string `json:"email,omitempty"`
 
 	members map[string]json.RawMessage // all there are
-	odd     error                      // one of the four above is of another type
+	odd     map[string]error           // claims that are of another type, and so left out
 }
 
-// UnmarshalJSON reads the registered claims strictly and by their exact names. The
-// others are this program's own, and another issuer may use their names for what it
-// likes.
+// UnmarshalJSON reads the claims one by one, by their exact names. One of another type is
+// no error yet: an identity provider may use names for what it likes, and of its tokens
+// only what is needed counts.
 func (c *claims) UnmarshalJSON(b []byte) error {
-	if err := event.Unmarshal(b, &c.RegisteredClaims); err != nil {
-		return err
-	}
 	if err := event.Unmarshal(b, &c.members); err != nil {
 		return err
 	}
-	for name, into := range map[string]any{"user_id": &c.UserID, "sid": &c.Session, "username": &c.Username, "email": &c.Email} {
+	for name, into := range map[string]any{
+		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "exp": &c.ExpiresAt, "nbf": &c.NotBefore, "iat": &c.IssuedAt, "jti": &c.ID,
+		"user_id": &c.UserID, "sid": &c.Session, "username": &c.Username, "email": &c.Email,
+	} {
 		if raw, ok := c.members[name]; ok {
 			if err := event.Unmarshal(raw, into); err != nil {
-				c.odd = errors.Join(c.odd, fmt.Errorf("%s: %w", name, err))
+				if c.odd == nil {
+					c.odd = make(map[string]error)
+				}
+				c.odd[name] = fmt.Errorf("the claim %s: %w", name, err)
 			}
 		}
 	}
 	return nil
 }
+
+// Validate is jwt.ClaimsValidator: a time that cannot be read is not one that has not
+// come yet.
+func (c *claims) Validate() error { return errors.Join(c.odd["exp"], c.odd["nbf"]) }
 
 // Config says which keys there are.
 type Config struct {
@@ -94,7 +104,7 @@ type Config struct {
 	Audience  []string
 	Issuer    string
 	UserClaim string        // of the provider's tokens, that names the user; "": sub
-	Leeway    time.Duration // for the provider's clock; 0: DefaultLeeway
+	Leeway    time.Duration // for the provider's clock
 	Log       *slog.Logger
 }
 
@@ -115,9 +125,6 @@ func New(cfg Config) (*Authority, error) {
 	}
 	if cfg.UserClaim == "" {
 		cfg.UserClaim = "sub"
-	}
-	if cfg.Leeway == 0 {
-		cfg.Leeway = DefaultLeeway
 	}
 	if cfg.Leeway < 0 || cfg.Leeway > 10*time.Minute {
 		return nil, errors.New("CRIER_JWT_LEEWAY: must be 0s to 10m")
@@ -151,6 +158,8 @@ func New(cfg Config) (*Authority, error) {
 			cfg.Log.Warn("CRIER_JWT_AUDIENCE is not set: tokens that the identity provider made for other applications are accepted")
 		}
 		a.methods = append(a.methods, "RS256", "ES256", "EdDSA")
+		// RFC 9864 has this name for what RFC 8037 calls EdDSA; the library knows only that.
+		jwt.RegisterSigningMethod("Ed25519", func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
 	}
 	return a, nil
 }
@@ -209,47 +218,76 @@ func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 	return text, nil
 }
 
-// Check reads a token. ErrExpired and ErrInvalid say what is wrong with it.
-// ctx bounds the wait for an identity provider's keys.
+// Check reads a token. ErrExpired, ErrInvalid and ErrUnavailable say what is wrong with
+// it. ctx bounds the wait for an identity provider's keys.
 func (a *Authority) Check(ctx context.Context, text string) (Identity, error) {
-	var c claims
-	key := func(t *jwt.Token) (any, error) { return a.key(ctx, t) }
-	parsed, err := jwt.ParseWithClaims(text, &c, key, jwt.WithValidMethods(a.methods), jwt.WithLeeway(a.cfg.Leeway))
-	if errors.Is(err, jwt.ErrTokenExpired) {
-		return Identity{}, ErrExpired
+	parsed, c, err := a.parse(text, a.ownKeys)
+	if a.keys != nil && (errors.Is(err, errNoKey) || errors.Is(err, jwt.ErrTokenSignatureInvalid)) {
+		parsed, c, err = a.parse(text, func(t *jwt.Token) (any, error) { return a.providerKeys(ctx, t) })
+		// The key may have been replaced by one that has its id, or none.
+		if errors.Is(err, jwt.ErrTokenSignatureInvalid) && a.keys.again(ctx) {
+			parsed, c, err = a.parse(text, func(t *jwt.Token) (any, error) { return a.providerKeys(ctx, t) })
+		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return Identity{}, ErrExpired
+	case errors.Is(err, ErrUnavailable):
+		return Identity{}, ErrUnavailable
+	case err != nil:
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	id, err := a.identity(c, parsed.Method)
+	if err != nil && !errors.Is(err, ErrExpired) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return id, err
+}
+
+func (a *Authority) parse(text string, key jwt.Keyfunc) (*jwt.Token, *claims, error) {
+	c := new(claims)
+	parsed, err := jwt.ParseWithClaims(text, c, key, jwt.WithValidMethods(a.methods), jwt.WithLeeway(a.cfg.Leeway))
+	return parsed, c, err
+}
+
+// identity is whom the claims of a token speak for, which was signed by a method.
+func (a *Authority) identity(c *claims, method jwt.SigningMethod) (Identity, error) {
 	user := event.UserID(c.Subject)
-	if _, ours := parsed.Method.(*jwt.SigningMethodHMAC); ours {
-		if c.odd != nil {
-			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, c.odd)
+	id := Identity{Session: c.Session, Username: c.Username, Email: c.Email}
+	if c.ExpiresAt != nil {
+		id.Expires = c.ExpiresAt.Time
+	}
+	if _, ours := method.(*jwt.SigningMethodHMAC); ours {
+		for _, err := range c.odd {
+			return Identity{}, err
 		}
 		if c.ExpiresAt != nil && !time.Now().Before(c.ExpiresAt.Time) {
 			return Identity{}, ErrExpired // our own clock needs no leeway
 		}
 	} else {
-		c.Session = "" // an identity provider's sessions are not kept here
+		id.Session = "" // an identity provider's sessions are not kept here
+		if c.ExpiresAt != nil {
+			id.Expires = id.Expires.Add(a.cfg.Leeway) // so long it is good here, also for a stream
+		}
+		var err error
 		if user, err = c.user(a.cfg.UserClaim); err != nil {
-			return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+			return Identity{}, err
 		}
 	}
-	if c.ExpiresAt == nil && c.Session == "" {
-		return Identity{}, fmt.Errorf("%w: exp is required", ErrInvalid)
+	if c.ExpiresAt == nil && id.Session == "" {
+		return Identity{}, errors.New("exp is required")
 	}
-	if err := a.meant(&c); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if id.Session == "" {
+		if err := a.meant(c); err != nil {
+			return Identity{}, err
+		}
 	}
 	var v event.Invalid
-	v.CheckUserID("sub", user)
+	v.CheckUserID(a.cfg.UserClaim, user)
 	if err := v.Err(); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Identity{}, err
 	}
-	id := Identity{UserID: user, Session: c.Session, Username: c.Username, Email: c.Email}
-	if c.ExpiresAt != nil {
-		id.Expires = c.ExpiresAt.Time
-	}
+	id.UserID = user
 	return id, nil
 }
 
@@ -266,12 +304,9 @@ func (c *claims) user(claim string) (event.UserID, error) {
 	return user, nil
 }
 
-// meant refuses a token that was made for somebody else, or by somebody else. One of
-// a session here is known by its session.
+// meant refuses a token that was made for somebody else, or by somebody else. It is not
+// asked of a session here: that is known by its session.
 func (a *Authority) meant(c *claims) error {
-	if c.Session != "" {
-		return nil
-	}
 	if a.cfg.Issuer != "" && c.Issuer != a.cfg.Issuer {
 		return fmt.Errorf("issued by %q", c.Issuer)
 	}
@@ -281,28 +316,47 @@ func (a *Authority) meant(c *claims) error {
 	return nil
 }
 
-// key chooses the key by the kind of algorithm, so that a public key is never
-// used as an HMAC secret.
-func (a *Authority) key(ctx context.Context, t *jwt.Token) (any, error) {
-	if _, ok := t.Method.(*jwt.SigningMethodHMAC); ok {
-		if len(a.secret) == 0 {
-			return nil, errors.New("HS256 is not accepted here")
-		}
+// ownKeys is the key that is configured here, by the kind of algorithm: a public key is
+// never used as an HMAC secret.
+func (a *Authority) ownKeys(t *jwt.Token) (any, error) {
+	_, symmetric := t.Method.(*jwt.SigningMethodHMAC)
+	switch {
+	case symmetric && len(a.secret) > 0:
 		return a.secret, nil
+	case symmetric:
+		return nil, errors.New("HS256 is not accepted here")
+	case a.public == nil || !fits(t.Method, a.public):
+		return nil, errNoKey
+	}
+	return a.public, nil
+}
+
+// fits says whether a key is of the kind that a method needs.
+func fits(m jwt.SigningMethod, key crypto.PublicKey) bool {
+	switch key.(type) {
+	case *rsa.PublicKey:
+		return m.Alg() == "RS256"
+	case *ecdsa.PublicKey:
+		return m.Alg() == "ES256"
+	case ed25519.PublicKey:
+		return m.Alg() == "EdDSA"
+	}
+	return false
+}
+
+// providerKeys are those of the identity provider's address that may have signed a token.
+func (a *Authority) providerKeys(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, symmetric := t.Method.(*jwt.SigningMethodHMAC); symmetric {
+		return nil, errNoKey
+	}
+	id, _ := t.Header["kid"].(string) // absent: any key of the algorithm
+	keys, err := a.keys.find(ctx, id, t.Method.Alg())
+	if err != nil {
+		return nil, err
 	}
 	var set jwt.VerificationKeySet
-	if a.keys != nil {
-		id, _ := t.Header["kid"].(string) // absent: any key of the algorithm
-		keys, err := a.keys.find(ctx, id, t.Method.Alg())
-		if err != nil && a.public == nil {
-			return nil, err
-		}
-		for _, k := range keys {
-			set.Keys = append(set.Keys, k)
-		}
-	}
-	if a.public != nil {
-		set.Keys = append(set.Keys, a.public)
+	for _, k := range keys {
+		set.Keys = append(set.Keys, k)
 	}
 	return set, nil
 }
