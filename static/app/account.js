@@ -31,7 +31,7 @@ function safeNext(next) {
 }
 
 function form(next, isNew, hasEnded) {
-  const username = h('input', { id: 'username', name: 'username', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true, maxlength: '150' });
+  const username = h('input', { id: 'username', name: 'username', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true });
   const password = h('input', { id: 'password', name: 'password', type: 'password', autocomplete: isNew ? 'new-password' : 'current-password', required: true });
   const email = h('input', { id: 'email', name: 'email', type: 'email', autocomplete: 'email' });
   const controls = isNew ? { username, password, email } : { username, email: username, password };

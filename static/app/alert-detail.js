@@ -1,16 +1,18 @@
 // One alert in full: its sentence, its place in Kafka from which it holds, and
 // the tick behind each of its firings.
 
-import { alertSentence, extrasText, needsOf, repeatText } from './alert-words.js';
+import { alertSentence, extrasText, isMet, needsOf, repeatText } from './alert-words.js';
 import { alerts } from './alert-store.js';
 import { api } from './api.js';
+import { ask } from './ask.js';
 import { priceChart } from './chart.js';
 import { h, icon } from './dom.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { clearProblem, field, showProblem, whileBusy } from './form.js';
 import { exactText, priceText, typedPrice } from './format.js';
 import { on } from './state.js';
-import { sayFailed } from './toast.js';
+import { priceOf } from './ticks.js';
+import { sayFailed, toast } from './toast.js';
 
 /** Shows alert `id` in `root` until the signal ends. */
 export async function showAlert(root, id, signal, { left, again }) {
@@ -34,9 +36,8 @@ export async function showAlert(root, id, signal, { left, again }) {
     marks: () => needsOf(alert.condition).filter((name) => ['target', 'low', 'high'].includes(name)).map((name) => ({ name, value: dragged[name] ?? alert[name], label: name === 'target' ? 'Target' : name })),
     moved: ['created', 'paused'].includes(alert.state) ? (name, value, done) => {
       dragged = { [name]: value };
-      if (!done) return;
-      const was = alert[name];
-      alerts.change(id, { [name]: value }).catch((error) => sayFailed(`The alert stays at ${priceText(was)}.`, error)).finally(() => { dragged = {}; chart.paint(); });
+      chart.say(firesAtOnce(alert, value) ? `At ${priceText(value)} it would fire at once.` : '');
+      if (done) move(alert, name, value).finally(() => { dragged = {}; chart.say(''); chart.paint(); });
     } : undefined,
   });
   const describe = () => {
@@ -47,6 +48,31 @@ export async function showAlert(root, id, signal, { left, again }) {
   on('alert-changed', (changed) => { if (changed.id === id) { alert = changed; describe(); } }, signal);
   describe();
   root.replaceChildren(h('article', { class: 'detail', 'data-testid': 'alert-detail', 'data-id': id }, h('a', { class: 'back', href: '/alerts' }, icon('back'), 'Close'), head, chart.node, firings));
+}
+
+/** Whether the price now meets the alert with another target. */
+function firesAtOnce({ symbol, condition, state }, target) {
+  const price = priceOf(symbol)?.price;
+  return price !== undefined && state === 'created' && isMet(condition, price, target);
+}
+
+/** Asks where the price now meets the alert with another target. */
+async function mayFire(alert, target) {
+  return !firesAtOnce(alert, target)
+    || ask(`Fire alert ${alert.id} now?`, `The price is ${priceText(priceOf(alert.symbol).price)}: at ${priceText(target)} the alert would fire at once.`, `Set it to ${priceText(target)}`);
+}
+
+/** Saves a mark that was dragged: after a question where it fires at once, with Undo elsewhere. */
+async function move(alert, name, value) {
+  const was = alert[name];
+  if (value === was || !(await mayFire(alert, value))) return;
+  try {
+    await alerts.change(alert.id, { [name]: value });
+  } catch (error) {
+    sayFailed(`The alert stays at ${priceText(was)}.`, error);
+    return;
+  }
+  toast(`Alert ${alert.id} is set to ${priceText(value)}`, { undo: () => alerts.change(alert.id, { [name]: was }).catch((error) => sayFailed(`The alert stays at ${priceText(value)}.`, error)) });
 }
 
 function headOf(alert, { left, again }) {
@@ -79,7 +105,7 @@ const FIELDS = { target: 'Target', percent: 'Per cent', low: 'From', high: 'To' 
 function editor(alert) {
   const names = needsOf(alert.condition).filter((name) => name !== 'window');
   const figures = Object.fromEntries(names.map((name) => [name, h('input', { id: `edit-${name}`, value: priceText(alert[name]), inputmode: 'decimal', autocomplete: 'off', 'data-testid': `edit-${name}` })]));
-  const note = h('input', { id: 'edit-note', value: alert.note ?? '', maxlength: '200', 'data-testid': 'edit-note' });
+  const note = h('input', { id: 'edit-note', value: alert.note ?? '', 'data-testid': 'edit-note' });
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
   const save = h('button', { class: 'primary', 'data-testid': 'edit-save' }, 'Save');
   const controls = { ...figures, note };
@@ -95,8 +121,8 @@ function editor(alert) {
           ...(note.value.trim() !== (alert.note ?? '') ? { note: note.value.trim() } : {}),
         };
         try {
-          if (Object.keys(changes).length > 0) await alerts.change(alert.id, changes);
-          else node.hidden = true;
+          if (Object.keys(changes).length === 0) node.hidden = true;
+          else if (changes.target === undefined || await mayFire(alert, changes.target)) await alerts.change(alert.id, changes);
         } catch (error) {
           showProblem(error, controls, summary);
         }

@@ -36,12 +36,12 @@ export function alertForm(signal, created) {
   const within = chooser('window', 'Within', WINDOWS);
   const confirm = chooser('confirm', 'Must hold for', HELD);
   const hysteresis = figure('hysteresis', 'Again only after so much back', 'none');
-  const message = h('input', { id: 'alert-message', 'data-testid': 'alert-message', 'aria-label': 'Message', 'aria-describedby': 'alert-message-note', placeholder: '{symbol} is at {price}', maxlength: '300', size: '34', oninput: refresh });
+  const message = h('input', { id: 'alert-message', 'data-testid': 'alert-message', 'aria-label': 'Message', 'aria-describedby': 'alert-message-note', placeholder: '{symbol} is at {price}', size: '34', oninput: refresh });
   const byEmail = h('input', { type: 'checkbox', id: 'alert-by-email', 'data-testid': 'alert-by-email', onchange: refresh });
   const email = h('input', { id: 'alert-email', type: 'email', 'data-testid': 'alert-email', 'aria-label': 'Email address', 'aria-describedby': 'alert-email-note', autocomplete: 'email', placeholder: 'you@example.org', size: '22', oninput: refresh });
   const repeat = chooser('repeat', 'How often', [['once', 'once'], ['every', 'every time']]);
   const cooldown = chooser('cooldown', 'At most', [['10s', '10 seconds'], ['60s', 'minute'], ['1h', 'hour']]);
-  const note = h('input', { id: 'alert-note', 'data-testid': 'alert-note', 'aria-label': 'Note', 'aria-describedby': 'alert-note-note', placeholder: 'a note to yourself, if you like', maxlength: '200', size: '30', oninput: refresh });
+  const note = h('input', { id: 'alert-note', 'data-testid': 'alert-note', 'aria-label': 'Note', 'aria-describedby': 'alert-note-note', placeholder: 'a note to yourself, if you like', size: '30', oninput: refresh });
   cooldown.value = '60s';
   within.value = '1h';
   const figures = { target, percent, low, high };

@@ -28,7 +28,7 @@ export function priceChart(signal, { symbol, marks, moved }) {
   const now = svg('circle', { class: 'end', r: 3 });
   const axis = svg('g', { class: 'axis', 'aria-hidden': 'true' });
   const over = svg('g');
-  const node = svg('svg', { class: 'chart-plot', role: 'img' });
+  const node = svg('svg', { class: 'chart-plot', role: moved ? 'group' : 'img' }); // an image's parts are hidden from screen readers
   node.append(title, axis, line, now, over);
   const note = h('p', { class: 'hint chart-note' }, '');
   const choice = h('span', { class: 'quick' }, Object.keys(SPANS).map((name) => h('button', { type: 'button', class: 'link', 'data-span': name, onclick: () => { span = name; load(); } }, name)));
@@ -208,5 +208,5 @@ export function priceChart(signal, { symbol, marks, moved }) {
   const fresh = setInterval(load, 60_000);
   signal.addEventListener('abort', () => clearInterval(fresh));
   load();
-  return { node: root, paint: () => paint(true) };
+  return { node: root, paint: () => paint(true), say: (text) => setText(note, text) };
 }

@@ -2,7 +2,7 @@
 // key in an empty one edits what was said last. What was begun in a room is
 // still there when one comes back to it.
 
-import { MAX_BODY } from './chat-line.js';
+import { MAX_BODY, over } from './chat-line.js';
 import { chat } from './chat-store.js';
 import { h, icon, setText } from './dom.js';
 
@@ -23,10 +23,8 @@ export function composer(room, { editLast, said }) {
   changed();
 
   function changed() {
-    const rest = MAX_BODY - [...field.value].length;
+    const rest = -over(field.value);
     setText(left, rest < 0 ? `${-rest} too many` : rest <= MAX_BODY - COUNTED_FROM ? `${rest} left` : '');
-    // The browser's own limit (maxlength) counts UTF-16 units, the server counts
-    // characters: an emoji is two of the one and one of the other.
     field.setCustomValidity(rest < 0 ? `at most ${MAX_BODY} characters` : '');
     const command = /^\/([A-Za-z][\w-]*)(=?)/.exec(field.value);
     setText(hint, !command ? `${touch.matches ? '' : 'Enter sends · Shift+Enter new line · ↑ edits your last · '}/stock=aapl.us asks the bot`

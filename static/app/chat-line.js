@@ -8,6 +8,12 @@ import { get } from './state.js';
 import { announce, sayFailed } from './toast.js';
 
 export const MAX_BODY = 512;
+
+/**
+ * How many characters a message has too many. The server counts characters; maxlength
+ * and length count UTF-16 units, of which an emoji has two.
+ */
+export const over = (text) => [...text.trim()].length - MAX_BODY;
 const SURE_MS = 4_000;
 // A name as the server takes one for a mention, or an address.
 const SPECIAL = /(?<link>https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)])|(?<![\w@.])@(?<name>[a-zA-Z0-9](?:[a-zA-Z0-9_.+-]{0,148}[a-zA-Z0-9_])?)/g;
@@ -130,7 +136,7 @@ async function confirmDelete(button, line) {
 function startEditing(node) {
   const { parts, line } = node;
   if (node.classList.contains('editing')) return;
-  const field = h('textarea', { class: 'editor', rows: '1', maxlength: MAX_BODY, 'aria-label': 'Edit the message', 'data-testid': 'chat-editor', value: line.body });
+  const field = h('textarea', { class: 'editor', rows: '1', 'aria-label': 'Edit the message', 'data-testid': 'chat-editor', value: line.body });
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
   const end = () => {
     node.classList.remove('editing');
@@ -142,6 +148,11 @@ function startEditing(node) {
     if (body === line.body) return end();
     if (body === '') {
       summary.textContent = 'A message cannot be empty; delete it instead.';
+      summary.hidden = false;
+      return undefined;
+    }
+    if (over(body) > 0) {
+      summary.textContent = `Too long by ${over(body)}: a message has at most ${MAX_BODY}.`;
       summary.hidden = false;
       return undefined;
     }

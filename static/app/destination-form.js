@@ -33,7 +33,7 @@ function form(attributes, controls, submit, send, ...children) {
 }
 
 export function accountForm(made) {
-  const name = h('input', { id: 'account-name', maxlength: '200', autocomplete: 'organization', 'data-testid': 'account-name' });
+  const name = h('input', { id: 'account-name', autocomplete: 'organization', 'data-testid': 'account-name' });
   const email = h('input', { id: 'account-email', type: 'email', autocomplete: 'email', value: get('user')?.email ?? '', 'data-testid': 'account-email' });
   const submit = h('button', { class: 'primary', 'data-testid': 'account-create' }, 'Make the account');
   const controls = { account_name: name, email };

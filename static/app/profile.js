@@ -86,7 +86,7 @@ async function takeAlong() {
 /** A guest has no password to give: a name and one of their own are all that is asked for. */
 function keepForm() {
   const input = (id, attributes) => h('input', { id, 'data-testid': id, ...attributes });
-  const username = input('keep-username', { autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true, maxlength: '150' });
+  const username = input('keep-username', { autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true });
   const password = input('keep-password', { type: 'password', autocomplete: 'new-password', required: true });
   const email = input('keep-email', { type: 'email', autocomplete: 'email' });
   const controls = { username, password, email };

@@ -18,7 +18,7 @@ export function sendFields(changed) {
   let to = 'me';
   const input = (id, attributes = {}) => h('input', { id, 'data-testid': id, autocomplete: 'off', oninput: changed, ...attributes });
   const area = (id, attributes, text = '') => h('textarea', { id, 'data-testid': id, rows: '3', oninput: changed, ...attributes }, text);
-  const title = input('send-title', { value: 'Hello', maxlength: '500' });
+  const title = input('send-title', { value: 'Hello' });
   const body = area('send-body', {}, 'Sent from this page.');
   const user = input('send-user', { spellcheck: 'false' });
   const topic = input('send-topic', { spellcheck: 'false', autocapitalize: 'none', placeholder: 'news' });

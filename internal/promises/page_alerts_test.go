@@ -1,0 +1,94 @@
+package promises
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"crier/internal/criertest"
+)
+
+// A mark of an alert that is moved across the price says that it would fire at once,
+// and asks before it does; moved elsewhere it can be moved back.
+func TestPageAsksBeforeAnAlertFires(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	ann := p.SignUp("ann")
+	for i := range 40 {
+		timedTicks(t, p, "ETHUSDT", "a", [2]string{fmt.Sprint(i*60, "s"), fmt.Sprint(100 + i*i%17)})
+	}
+	criertest.Eventually(t, patience, "the candles are written", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 40 })
+	var alert struct {
+		ID      int    `json:"id"`
+		Target  string `json:"target"`
+		Firings int    `json:"firings"`
+	}
+	mustDo(t, ann.Client, "POST", "/alerts", map[string]any{"symbol": "ETHUSDT", "condition": "above", "target": "115"}, &alert)
+	now := func() (string, int) {
+		mustDo(t, ann.Client, "GET", fmt.Sprint("/alerts/", alert.ID), nil, &alert)
+		return alert.Target, alert.Firings
+	}
+	page.goTo("alerts")
+	page.click(fmt.Sprintf(`[data-testid=alert-item][data-id="%d"] a`, alert.ID))
+	mark := sel("alert-detail") + " " + sel("mark-target")
+	page.until("the mark is drawn", `document.querySelector('`+mark+`') && document.querySelector('[data-testid=alert-detail] .chart-plot .line').getAttribute('d')?.length > 100`)
+	if role := eval[string](page, `document.querySelector('`+mark+`').closest('svg').getAttribute('role')`); role == "img" {
+		t.Error("the marks are parts of an image, which no screen reader shows")
+	}
+	enter := func() {
+		eval[bool](page, `document.querySelector('`+mark+`').dispatchEvent(new KeyboardEvent('keyup', {key: 'Enter', bubbles: true}))`)
+	}
+	for range 6 {
+		page.press(mark, "PageDown")
+	}
+	page.until("it is said", `document.querySelector('[data-testid=alert-detail] .chart-note').textContent.includes('would fire at once')`)
+	enter()
+	page.until("it is asked", `document.querySelector('dialog[open]')?.textContent.includes('would fire at once')`)
+	page.shotIn("fires-at-once")
+	page.click(sel("question-no"))
+	page.until("the mark is where it was", `document.querySelector('`+mark+`').getAttribute('aria-valuenow') === '115'`)
+	if target, firings := now(); target != "115" || firings != 0 {
+		t.Fatalf("the alert is at %s with %d firings, although it was cancelled", target, firings)
+	}
+
+	page.press(mark, "ArrowUp")
+	enter()
+	page.until("it is moved, and can be moved back", `[...document.querySelectorAll('[data-testid=toast]')].some((t) => t.textContent.includes('is set to') && t.querySelector('button'))`)
+	if target, _ := now(); target == "115" {
+		t.Error("the mark was not moved")
+	}
+	page.click(sel("undo"))
+	criertest.Eventually(t, patience, "it is moved back", func() bool { target, _ := now(); return target == "115" })
+	if target, firings := now(); target != "115" || firings != 0 {
+		t.Errorf("the alert is at %s with %d firings", target, firings)
+	}
+}
+
+// Characters are counted as the server counts them: an emoji is one, also where a
+// message is changed.
+func TestPageCountsCharacters(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	page.goTo("rooms")
+	page.enter("friends", "ann")
+	fill := func(selector string, count int) {
+		eval[bool](page, fmt.Sprintf(`(() => { const f = document.querySelector(%q); f.focus(); f.select(); return document.execCommand('insertText', false, '😀'.repeat(%d)); })()`, selector, count))
+	}
+	fill(sel("chat-input"), 300)
+	page.press(sel("chat-input"), "Enter")
+	page.untilSaid(strings.Repeat("😀", 300))
+	page.press(sel("chat-input"), "ArrowUp")
+	page.until("it can be changed", `document.querySelector('[data-testid=chat-editor]')`)
+	fill(sel("chat-editor"), 513)
+	page.press(sel("chat-editor"), "Enter")
+	page.until("one is too many", `document.querySelector('.editing-field .problem')?.textContent.startsWith('Too long by 1')`)
+	fill(sel("chat-editor"), 512)
+	page.press(sel("chat-editor"), "Enter")
+	page.untilSaid(strings.Repeat("😀", 512))
+}
