@@ -92,3 +92,45 @@ func TestPageCountsCharacters(t *testing.T) {
 	page.press(sel("chat-editor"), "Enter")
 	page.untilSaid(strings.Repeat("😀", 512))
 }
+
+// A fired alert is shown wherever one is, with the way to it, and heard if wished; in
+// the inbox itself it is in view already.
+func TestPageShowsAFiredAlert(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	ann := p.SignUp("ann")
+	set := func(target string) {
+		mustDo(t, ann.Client, "POST", "/alerts", map[string]any{"symbol": "BTCUSDT", "condition": "above", "target": target}, nil)
+	}
+	eval[bool](page, `(window.tones = 0, AudioContext.prototype.createOscillator = ((real) => function () { window.tones += 1; return real.call(this); })(AudioContext.prototype.createOscillator), true)`)
+	const shown = `[...document.querySelectorAll('[data-testid=toast]')].find((t) => t.textContent.includes('BTCUSDT rose'))`
+	set("100")
+	page.goTo("prices")
+	tick(t, p, "BTCUSDT", "101")
+	page.until("it is shown", shown)
+	page.shotIn("fired")
+	if tones := eval[int](page, `window.tones`); tones != 0 {
+		t.Errorf("%d tones were played that nobody asked for", tones)
+	}
+	eval[bool](page, `(`+shown+`.querySelector('button').click(), true)`)
+	page.until("the way leads to it", `location.pathname === '/inbox/1' && document.querySelector('[data-testid=inbox-detail]')`)
+
+	page.goTo("alerts")
+	page.click(sel("alert-sound"))
+	page.until("it is heard at once", `window.tones === 1`)
+	set("110")
+	tick(t, p, "BTCUSDT", "111")
+	page.until("heard and shown", `window.tones === 2 && `+shown)
+	page.goTo("inbox")
+	page.until("the line is gone", `!(`+shown+`)`)
+	set("120")
+	tick(t, p, "BTCUSDT", "121")
+	page.item(3)
+	page.until("heard in the inbox, too", `window.tones === 3`)
+	if eval[bool](page, `Boolean(`+shown+`)`) {
+		t.Error("a line stands over the inbox for what is in it")
+	}
+}

@@ -2,6 +2,7 @@
 
 import { alertForm } from './alert-form.js';
 import { showAlert } from './alert-detail.js';
+import { setSound, soundOn } from './alert-notice.js';
 import { alerts } from './alert-store.js';
 import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, repeatText } from './alert-words.js';
 import { h, reconcile, setText } from './dom.js';
@@ -30,7 +31,7 @@ export function alertsView(root, params) {
   const pane = h('section', { class: 'list-pane', 'aria-label': 'Alerts' }, list, notice, more);
   const halves = split(pane, list, signal);
   root.append(
-    h('section', { class: 'above' }, h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Alerts')), form.node),
+    h('section', { class: 'above' }, h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Alerts'), h('label', { class: 'check sound' }, h('input', { type: 'checkbox', 'data-testid': 'alert-sound', checked: soundOn(), onchange: (event) => setSound(event.currentTarget.checked) }), 'Play a sound when an alert fires')), form.node),
     halves.node);
 
   let frame = 0;
