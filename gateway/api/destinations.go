@@ -19,6 +19,8 @@ type DestinationRequest struct {
 	Ordered *bool             `json:"ordered"`
 	Rate    *float64          `json:"rate"`
 	Enabled *bool             `json:"enabled"` // PATCH only
+	// ID is of an import; 0: the next one.
+	ID int64 `json:"-"`
 }
 
 // NewDestination is a destination with its signing secret, as it is shown once.
@@ -87,7 +89,7 @@ func (a *API) MakeDestination(ctx context.Context, account event.AccountID, in D
 	if err := a.checkDestination(ctx, &in, true); err != nil {
 		return NewDestination{}, err
 	}
-	d := destination.Destination{AccountID: account, URL: *in.URL, Method: http.MethodPost, Headers: in.Headers, Ordered: deref(in.Ordered), Rate: deref(in.Rate)}
+	d := destination.Destination{ID: in.ID, AccountID: account, URL: *in.URL, Method: http.MethodPost, Headers: in.Headers, Ordered: deref(in.Ordered), Rate: deref(in.Rate)}
 	if in.Method != nil {
 		d.Method = *in.Method
 	}

@@ -203,6 +203,7 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err != nil {
 		return LoginAnswer{}, err
 	}
+	a.renewHash(r.Context(), acc, in.Password)
 	return a.signIn(w, r, acc, in.Kind)
 }
 
@@ -218,6 +219,21 @@ func candidates(name string, found []user.Account) []user.Account {
 		found = append(found, user.Account{}) // whose check takes as long, and fails
 	}
 	return found
+}
+
+// renewHash gives an account whose hash is of an older form, as imported ones have,
+// one of this program's own. The login does not depend on it: the next one tries again.
+func (a *API) renewHash(ctx context.Context, acc user.Account, password string) {
+	if !user.Outdated(acc.PasswordHash) {
+		return
+	}
+	hash, err := a.hasher.Hash(ctx, password)
+	if err == nil {
+		err = a.Users.RenewHash(ctx, acc.ID, acc.PasswordHash, hash)
+	}
+	if err != nil {
+		a.Log.Warn("renewing a password's hash failed", "user", acc.UserID(), "error", err)
+	}
 }
 
 // mayGetCookie refuses a page of another origin: its form would sign the visitor

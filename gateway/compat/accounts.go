@@ -1,12 +1,9 @@
 package compat
 
 import (
-	"crypto/rand"
 	"net/http"
-	"strings"
 
 	"crier/gateway/api"
-	"crier/internal/event"
 	"crier/internal/problem"
 	"crier/internal/user"
 )
@@ -56,11 +53,7 @@ func (c *clients) registerEmail(w http.ResponseWriter, r *http.Request) error {
 	if !f.has("email", "password") {
 		return refuse(w, http.StatusBadRequest, "error", nil, textInvalidData)
 	}
-	in := api.SignupRequest{Username: f.text("email"), Password: f.text("password"), Email: f.text("email")}
-	var v event.Invalid
-	if user.CheckUsername(&v, "username", in.Username); v.Err() != nil {
-		in.Username = "mail-" + strings.ToLower(rand.Text()[:12])
-	}
+	in := api.SignupRequest{Username: api.UsernameOf(f.text("email")), Password: f.text("password"), Email: f.text("email")}
 	acc, err := c.SignUp(r.Context(), in)
 	if err != nil {
 		if code := problem.Of(err).Code; code == problem.EmailTaken || code == problem.UsernameTaken {

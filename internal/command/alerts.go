@@ -72,7 +72,7 @@ func (c *alertsImportCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	in, size, err := c.open(e)
+	in, size, err := openInput(e, c.File)
 	if err != nil {
 		return err
 	}
@@ -96,11 +96,13 @@ func (c *alertsImportCmd) Run(e *env) error {
 	return err
 }
 
-func (c *alertsImportCmd) open(e *env) (io.ReadCloser, int64, error) {
-	if c.File == "" || c.File == "-" {
+// openInput opens a file, or standard input for - or "", and its size where it is
+// known.
+func openInput(e *env, file string) (io.ReadCloser, int64, error) {
+	if file == "" || file == "-" {
 		return io.NopCloser(e.Stdin), 0, nil
 	}
-	f, err := os.Open(c.File)
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, 0, fmt.Errorf("opening what to import: %w", err)
 	}

@@ -35,6 +35,7 @@ type cli struct {
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
 	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
 	Alerts   alertsCmd   `cmd:"" help:"Bring a user's alerts in and out as CSV or JSON lines."`
+	Import   importCmd   `cmd:"" help:"Bring in the users, rooms, accounts, destinations and alerts of another system as JSON lines."`
 	Bot      botCmd      `cmd:"" help:"Run the chat bot, a client like any other: quotes, prices and alerts in rooms."`
 	Rooms    roomsCmd    `cmd:"" help:"Make, list and remove chat rooms."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`

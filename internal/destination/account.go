@@ -49,6 +49,30 @@ func (s *Store) CreateAccount(ctx context.Context, a Account, now time.Time) (Ac
 	return a, secret, err
 }
 
+// CreateAccountAs is CreateAccount with the id, the time and the secret token that the
+// account has, of an import.
+func (s *Store) CreateAccountAs(ctx context.Context, a Account, secret string) (Account, error) {
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		if err := postgres.ReserveID(ctx, tx, "accounts", int64(a.ID)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `
+			insert into accounts (id, name, email, website, secret_hash, created_at) overriding system value values ($1, $2, $3, $4, $5, $6)`,
+			a.ID, a.Name, a.Email, a.Website, hashSecret(secret), a.CreatedAt)
+		return err
+	})
+	switch postgres.UniqueViolation(err) {
+	case "accounts_email":
+		return a, ErrEmailTaken
+	case "accounts_pkey":
+		return a, ErrIDTaken
+	}
+	if err != nil {
+		return a, fmt.Errorf("importing an account: %w", err)
+	}
+	return a, nil
+}
+
 // Account is one account.
 func (s *Store) Account(ctx context.Context, id event.AccountID) (Account, error) {
 	rows, _ := s.db.Query(ctx, `select `+accountColumns+` from accounts where id = $1`, id) // its error comes with the rows

@@ -33,6 +33,7 @@ var (
 	ErrNotFound   = errors.New("no such account or destination")
 	ErrEmailTaken = errors.New("another account has this email address")
 	ErrLimit      = errors.New("too many destinations")
+	ErrIDTaken    = errors.New("another account or destination has this id")
 	ErrDisabled   = errors.New("the destination is disabled")
 )
 
@@ -138,11 +139,20 @@ func (s *Store) Create(ctx context.Context, d Destination, now time.Time) (Desti
 		if n >= MaxDestinations {
 			return ErrLimit
 		}
-		rows, _ := tx.Query(ctx, `
-			insert into destinations as d (account_id, url, http_method, headers, ordered, rate, secret, created_at)
-			values ($1, $2, $3, $4, $5, $6, $7, $8) returning `+columns,
-			d.AccountID, d.URL, d.Method, string(headers), d.Ordered, d.Rate, secret, now) // its error comes with the rows
+		into := `insert into destinations as d (account_id, url, http_method, headers, ordered, rate, secret, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8)`
+		args := []any{d.AccountID, d.URL, d.Method, string(headers), d.Ordered, d.Rate, secret, now}
+		if d.ID != 0 { // of an import
+			if err := postgres.ReserveID(ctx, tx, "destinations", d.ID); err != nil {
+				return err
+			}
+			into = `insert into destinations as d (account_id, url, http_method, headers, ordered, rate, secret, created_at, id) overriding system value values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+			args = append(args, d.ID)
+		}
+		rows, _ := tx.Query(ctx, into+` returning `+columns, args...) // its error comes with the rows
 		list, err := pgx.CollectRows(rows, scan)
+		if postgres.UniqueViolation(err) == "destinations_pkey" {
+			return ErrIDTaken
+		}
 		made, err = one(list, err, "making a destination")
 		return err
 	})

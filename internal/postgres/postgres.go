@@ -265,6 +265,23 @@ func UniqueViolation(err error) string {
 	return ""
 }
 
+// ReserveID makes a table's identity column go on behind id, which the caller is about
+// to insert within tx. Until tx ends, no other row is inserted: one could get the same
+// id.
+func ReserveID(ctx context.Context, tx pgx.Tx, table string, id int64) error {
+	name := pgx.Identifier{table}.Sanitize()
+	if _, err := tx.Exec(ctx, `lock table `+name+` in share row exclusive mode`); err != nil {
+		return fmt.Errorf("locking %s: %w", table, err)
+	}
+	// A sequence that was not used yet has no last value.
+	_, err := tx.Exec(ctx, `
+		select setval(s, $2) from (select pg_get_serial_sequence($1, 'id')::regclass as s) as q where coalesce(pg_sequence_last_value(s), 0) < $2`, name, id)
+	if err != nil {
+		return fmt.Errorf("reserving id %d of %s: %w", id, table, err)
+	}
+	return nil
+}
+
 // Serialization says that the transaction lost against another one and may be
 // tried again: serialization_failure or deadlock_detected.
 func Serialization(err error) bool {

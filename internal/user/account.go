@@ -19,6 +19,7 @@ import (
 // Errors of accounts.
 var (
 	ErrUsernameTaken = errors.New("this username is taken")
+	ErrIDTaken       = errors.New("another account has this id")
 	ErrNotFound      = errors.New("no such user")
 	ErrNotGuest      = errors.New("this account is no guest's")
 )
@@ -105,6 +106,25 @@ func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, 
 	}
 	if a.Email != "" {
 		err = ClaimAddress(ctx, tx, a.UserID(), a.Email, now)
+	}
+	return a, err
+}
+
+// CreateAs is Create with the id and the time that the account has, of an import.
+func CreateAs(ctx context.Context, tx pgx.Tx, a Account) (Account, error) {
+	if err := postgres.ReserveID(ctx, tx, "users", a.ID); err != nil {
+		return a, fmt.Errorf("importing an account: %w", err)
+	}
+	_, err := tx.Exec(ctx, `insert into users (id, username, email, password_hash, created_at) overriding system value values ($1, $2, nullif($3, ''), $4, $5)`,
+		a.ID, a.Username, a.Email, a.PasswordHash, a.CreatedAt)
+	if postgres.UniqueViolation(err) == "users_pkey" {
+		return a, ErrIDTaken
+	}
+	if err != nil {
+		return a, named("importing an account", err)
+	}
+	if a.Email != "" {
+		err = Vouch(ctx, tx, a.UserID(), a.Email, a.CreatedAt)
 	}
 	return a, err
 }

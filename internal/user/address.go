@@ -79,6 +79,29 @@ func ClaimAddress(ctx context.Context, tx pgx.Tx, id event.UserID, address strin
 	return wantConfirmation(ctx, tx, address, now)
 }
 
+// Vouch notes, within tx, that a user's mail may go to an address without its owner's
+// confirmation here: whoever imports them from another system answers for it. The
+// address becomes the account's own unless it is another's.
+func Vouch(ctx context.Context, tx pgx.Tx, id event.UserID, address string, now time.Time) error {
+	address = strings.ToLower(address)
+	batch := &pgx.Batch{}
+	// First, as in ConfirmAddress: one change of an address at a time.
+	batch.Queue(`insert into mail_addresses (address) values ($1) on conflict (address) do update set mails = 0, mailed_at = null, wanted_at = null`, address)
+	batch.Queue(`
+		insert into mail_consents as c (user_id, address, created_at, confirmed_at) values ($1, $2, $3, $3)
+		on conflict (user_id, address) do update set confirmed_at = coalesce(c.confirmed_at, excluded.confirmed_at)`, string(id), address, now)
+	batch.Queue(confirmOwn, string(id), address)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("vouching for an address: %w", err)
+	}
+	return nil
+}
+
+// confirmOwn makes an address the account's own unless it is another's already.
+const confirmOwn = `
+	update users set email_confirmed = true where id::text = $1 and lower(email) = $2
+	and not exists (select from users where lower(email) = $2 and email_confirmed)`
+
 // wantConfirmation has a confirmation mail sent, unless one was lately.
 func wantConfirmation(ctx context.Context, tx pgx.Tx, address string, now time.Time) error {
 	_, err := tx.Exec(ctx, `
@@ -162,9 +185,7 @@ func (s *Store) ConfirmAddress(ctx context.Context, id event.UserID, address str
 		if tag.RowsAffected() == 0 {
 			return ErrNoClaim
 		}
-		_, err = tx.Exec(ctx, `
-			update users set email_confirmed = true where id::text = $1 and lower(email) = $2
-			and not exists (select from users where lower(email) = $2 and email_confirmed)`, string(id), address)
+		_, err = tx.Exec(ctx, confirmOwn, string(id), address)
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrNoClaim) {
