@@ -2424,7 +2424,7 @@ const docTemplate = `{
                         "schema": {
                             "allOf": [
                                 {
-                                    "$ref": "#/definitions/api.Page"
+                                    "$ref": "#/definitions/api.DeliveryPage"
                                 },
                                 {
                                     "type": "object",
@@ -4295,6 +4295,23 @@ const docTemplate = `{
                 "token": {
                     "type": "string"
                 }
+            }
+        },
+        "api.DeliveryPage": {
+            "type": "object",
+            "properties": {
+                "connections": {
+                    "description": "Connections is how many streams of the user are open at this gateway now.",
+                    "type": "integer",
+                    "example": 2
+                },
+                "count": {
+                    "type": "integer"
+                },
+                "next": {
+                    "type": "string"
+                },
+                "results": {}
             }
         },
         "api.DestinationRequest": {

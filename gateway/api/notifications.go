@@ -332,12 +332,19 @@ func (a *API) Get(w http.ResponseWriter, r *http.Request) error {
 	return encode(w, http.StatusOK, n)
 }
 
+// DeliveryPage is where else a notification went.
+type DeliveryPage struct {
+	Page
+	// Connections is how many streams of the user are open at this gateway now.
+	Connections int `json:"connections" example:"2"`
+}
+
 // Deliveries shows where else a notification went, and how that went.
 //
 //	@Summary	A notification's deliveries by email and webhook
 //	@Tags		notifications
 //	@Param		id	path		int	true	"its id"
-//	@Success	200	{object}	Page{results=[]inbox.Delivery}
+//	@Success	200	{object}	DeliveryPage{results=[]inbox.Delivery}
 //	@Failure	404	{object}	Problem
 //	@Security	bearer
 //	@Router		/notifications/{id}/deliveries [get]
@@ -364,7 +371,7 @@ func (a *API) Deliveries(w http.ResponseWriter, r *http.Request) error {
 	for _, f := range fates {
 		list = append(list, inbox.Delivery{Channel: inbox.ByWebhook, Address: f.Request, State: f.State, Attempts: f.Attempts, Error: f.Error, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt})
 	}
-	return encode(w, http.StatusOK, Page{Count: int64(len(list)), Results: notNil(list)})
+	return encode(w, http.StatusOK, DeliveryPage{Page{Count: int64(len(list)), Results: notNil(list)}, a.Hub.Connections(Who(r).UserID)})
 }
 
 // Mark makes the handler of one change of state.

@@ -269,6 +269,17 @@ func (h *Hub) EndSession(user event.UserID, session, reason string) {
 	}
 }
 
+// Connections is how many streams of a user are open here.
+func (h *Hub) Connections(user event.UserID) int {
+	sh := h.shard(user)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if a := sh.users[user]; a != nil {
+		return len(a.subs)
+	}
+	return 0
+}
+
 // Stats are figures for metrics.
 type Stats struct {
 	Subscribers, Delivered, Repeats, Holes, CatchingUp int64

@@ -2,7 +2,10 @@ package promises
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 
 	"crier/internal/criertest"
 	"crier/internal/kafka"
@@ -97,4 +100,37 @@ func TestPageKeepsAGuestsAccount(t *testing.T) {
 	page.until("signed out without a question", `document.querySelector('[data-testid=login-link]')`)
 	page.logIn("former-guest", criertest.Password)
 	page.item(1)
+}
+
+// What becomes of a notification is in sight while it is sent, whatever is unfolded
+// and on a phone, and it is told whole: pushed to how many connections, mailed, and
+// delivered to the user's destinations.
+func TestPageTracesASend(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann := p.SignUpWith("ann", "ann@example.org")
+	confirm(t, p.Facts().Mail, "ann@example.org")
+	hook := criertest.NewReceiver(t, func(w http.ResponseWriter, _ criertest.Hook) { w.WriteHeader(http.StatusNoContent) })
+	var account struct {
+		ID int64 `json:"id"`
+	}
+	mustDo(t, ann.Client, "POST", "/accounts", map[string]any{"account_name": "Shop", "email": "shop@example.org"}, &account)
+	mustDo(t, ann.Client, "POST", fmt.Sprintf("/accounts/%d/destinations", account.ID), map[string]any{"url": hook.URL}, nil)
+	page := openTab(t, p.Facts().HTTP)
+	page.logIn("ann", criertest.Password)
+	page.untilLive("sse")
+	const inSight = `(() => { const b = document.querySelector('[data-testid=send-trace]').lastElementChild?.getBoundingClientRect(); return b && b.height > 0 && b.top >= 0 && b.bottom <= innerHeight; })()`
+	for _, size := range [][2]int64{{1280, 800}, {390, 844}} {
+		page.run("resizing", chromedp.EmulateViewport(size[0], size[1]))
+		page.open("/send")
+		page.untilLive("sse")
+		eval[bool](page, `(document.querySelectorAll('.more-fields').forEach((d) => { d.open = true; }), document.querySelector('[data-testid=send-mail]').click(), document.querySelector('[data-testid=send-hook]').click(), true)`)
+		page.click(sel("send-submit"))
+		page.until("in sight at once", inSight)
+		page.until("pushed", `document.querySelector('[data-testid=trace-pushed]')?.textContent.includes('to 1 connection')`)
+		page.until("mailed", `[...document.querySelectorAll('[data-testid=send-trace] [data-state=sent]')].some((l) => l.textContent.includes('Email to ann@example.org: sent'))`)
+		page.until("delivered", `[...document.querySelectorAll('[data-testid=send-trace] [data-state=sent]')].some((l) => l.textContent.includes('Webhook'))`)
+		page.until("in sight at the end", inSight)
+		page.shotIn(fmt.Sprint("trace-", size[0]))
+	}
 }

@@ -16,23 +16,34 @@ const MARKS = { sent: 'done', failed: 'failed', suppressed: 'failed' };
 export function deliveriesOf(id, signal) {
   const list = h('ol', { class: 'trace', 'aria-live': 'polite' });
   const node = h('section', { class: 'deliveries', hidden: true, 'data-testid': 'deliveries' }, h('h3', {}, 'Also went'), list);
+  watchDeliveries(id, signal, ({ results }) => {
+    list.replaceChildren(...results.map(deliveryRow));
+    node.hidden = results.length === 0;
+  });
+  return node;
+}
+
+/**
+ * Calls `paint` with the deliveries of a notification, and again while one is on its
+ * way or one of the `expected` channels has none yet.
+ */
+export function watchDeliveries(id, signal, paint, expected = []) {
   let timer = 0;
 
   async function look() {
     clearTimeout(timer);
     const page = await api('GET', `/notifications/${id}/deliveries`).catch(() => null);
     if (signal.aborted) return;
-    if (page) list.replaceChildren(...page.results.map(row));
-    node.hidden = list.childElementCount === 0;
-    const moving = !page || page.results.some(({ state }) => state === 'queued' || state === 'retrying');
+    if (page) paint(page);
+    const moving = !page || page.results.some(({ state }) => state === 'queued' || state === 'retrying')
+      || expected.some((name) => !page.results.some(({ channel }) => channel === name));
     if (moving) timer = setTimeout(look, AGAIN_MS);
   }
   signal.addEventListener('abort', () => clearTimeout(timer));
   look();
-  return node;
 }
 
-function row(delivery) {
+export function deliveryRow(delivery) {
   const { channel, address, state, attempts, error } = delivery;
   return h('li', { class: `step ${MARKS[state] ?? 'pending'}`, 'data-testid': 'delivery', 'data-state': state },
     h('span', { class: 'mark' }),

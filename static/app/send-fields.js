@@ -28,6 +28,7 @@ export function sendFields(changed) {
   const payload = area('send-payload', { spellcheck: 'false', placeholder: '{"version":"2.3"}' });
   const priority = h('select', { id: 'send-priority', 'data-testid': 'send-priority', onchange: changed }, ['low', 'normal', 'high', 'urgent'].map((name) => h('option', { value: name, selected: name === 'normal' }, name)));
   const mail = h('input', { type: 'checkbox', id: 'send-mail', 'data-testid': 'send-mail', onchange: changed });
+  const hook = h('input', { type: 'checkbox', id: 'send-hook', 'data-testid': 'send-hook', onchange: changed });
   const deliver = input('send-deliver', { type: 'datetime-local', step: '1' });
   const expires = input('send-expires', { type: 'datetime-local', step: '1' });
   const collapse = input('send-collapse', { spellcheck: 'false', placeholder: 'deploy-api' });
@@ -39,7 +40,7 @@ export function sendFields(changed) {
   const userField = field('User id', user, 'As “listen” and the account view name it.');
   const topicField = field('Topic', topic, 'Letters a to z, digits, dots, - and _.');
   const keyField = field('Service key', key);
-  const mailField = h('label', { class: 'check', for: 'send-mail' }, mail, 'By email, too');
+  const mailField = h('p', { class: 'actions' }, h('label', { class: 'check', for: 'send-mail' }, mail, 'By email, too'), h('label', { class: 'check', for: 'send-hook' }, hook, 'To the user’s destinations, too'));
   const when = h('details', { class: 'more-fields' }, h('summary', {}, 'Deliver at, expires, collapse key'),
     field('Deliver at', deliver, 'It gets its place in the inbox then, and not before. Until then it can be cancelled.'),
     field('Expires', expires, 'It leaves the inbox then; if it is over before it is stored, it does not come at all.'),
@@ -67,7 +68,7 @@ export function sendFields(changed) {
       title: title.value.trim(), body: body.value.trim(), url: url.value.trim(), kind: kind.value.trim(),
       priority: priority.value === 'normal' ? '' : priority.value,
       deliver_at: moment(deliver), expires_at: moment(expires), collapse_key: collapse.value.trim(),
-      channels: mail.checked && to !== 'topic' ? ['inbox', 'email'] : '',
+      channels: to !== 'topic' && (mail.checked || hook.checked) ? ['inbox', ...(mail.checked ? ['email'] : []), ...(hook.checked ? ['webhook'] : [])] : '',
     };
     const always = ['user_id', 'topic', 'everyone', 'title', 'body'];
     const record = Object.fromEntries(Object.entries(whole).filter(([name, value]) => value !== '' || always.includes(name)));

@@ -21,7 +21,8 @@ export function sendView(root) {
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true, 'data-testid': 'send-problem' });
   const submit = h('button', { class: 'primary', 'data-testid': 'send-submit' }, 'Send');
   const trace = h('ol', { class: 'trace', 'aria-live': 'polite', 'data-testid': 'send-trace' });
-  const rest = h('p', { class: 'hint' }, 'Each line appears when it has happened: accepted by Kafka, stored in the inbox, shown on this page.');
+  const rest = h('p', { class: 'hint' }, 'Each line appears when it has happened: accepted by Kafka, stored in the inbox, shown on this page, pushed, mailed.');
+  const result = h('section', { class: 'card result' }, h('h2', {}, 'What becomes of it'), rest, trace);
   const cli = command('');
   const curl = command('');
 
@@ -30,7 +31,7 @@ export function sendView(root) {
   const outer = h('div', { class: 'page' },
     h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Send')),
     h('div', { class: 'columns' }, h('div', {}, form),
-      h('div', {}, h('section', { class: 'card' }, h('h2', {}, 'What becomes of it'), rest, trace),
+      h('div', {}, result,
         h('section', { class: 'from-terminal' }, h('h2', {}, 'The same from a terminal'), commands(['With Crier itself', cli], ['Over HTTP, with a service key', curl])))));
 
   function refresh() {
@@ -57,6 +58,7 @@ export function sendView(root) {
       rest.hidden = true;
       if (!key && !(await ensureUser())) return;
       fields.follow();
+      result.scrollIntoView({ block: 'nearest' }); // below the form where there is no room beside it
       await sendTraced(trace, fields.wish().record, key ? { 'X-API-Key': key } : {});
     } catch (error) {
       // A key is named by no field of the API's.

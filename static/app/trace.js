@@ -1,9 +1,11 @@
 // What becomes of one notification, line by line as it happens: accepted by
-// Kafka, stored in the inbox, shown on this page.
+// Kafka, stored in the inbox, shown on this page, pushed, mailed, delivered to
+// destinations.
 
 import { api } from './api.js';
+import { deliveryRow, watchDeliveries } from './deliveries.js';
 import { h } from './dom.js';
-import { delayText, exactText } from './format.js';
+import { delayText, exactText, plural } from './format.js';
 import { get, on } from './state.js';
 import { arrivalOf, clockOffset, whenLive } from './stream.js';
 import { sayFailed } from './toast.js';
@@ -15,12 +17,18 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 // A guest's own stream opens together with the account; the trace is of no use
 // before it stands.
 const LIVE_WITHIN_MS = 2_000;
+// Deliveries by mail and webhook are looked at for so long; the inbox shows them afterwards.
+const DELIVERIES_FOR_MS = 60_000;
+
+let watching = null; // ends looking at the deliveries of the last send
 
 /**
  * Sends `notification` and writes its way into `list` (an <ol>). Resolves with
  * the answer as soon as it is accepted; throws what the request throws.
  */
 export async function sendTraced(list, notification, headers = {}) {
+  watching?.abort();
+  watching = new AbortController();
   const accepted = step('sending', 'to the gateway');
   list.replaceChildren(accepted.node);
   await whenLive(LIVE_WITHIN_MS);
@@ -43,7 +51,7 @@ export async function sendTraced(list, notification, headers = {}) {
     elsewhere.done('on its way', destination(notification), '');
     list.append(elsewhere.node);
   }
-  if (mine) follow(list, answer.event_id, due > begun ? due : begun);
+  if (mine) follow(list, answer.event_id, due > begun ? due : begun, notification.channels ?? [], watching.signal);
   return answer;
 }
 
@@ -71,7 +79,7 @@ function scheduled(eventId, due, headers) {
   return line.node;
 }
 
-function follow(list, eventId, begun) {
+function follow(list, eventId, begun, channels, signal) {
   const waiting = step('waiting', begun > Date.now() ? 'to be due' : 'to be stored');
   list.append(waiting.node);
   const ended = new AbortController();
@@ -90,6 +98,7 @@ function follow(list, eventId, begun) {
     shown.done('shown here', `over ${get('connection').transport === 'ws' ? 'WebSocket' : 'SSE'}`, `after ${delayText(at - begun)}`);
     shown.node.dataset.testid = 'trace-shown';
     list.append(shown.node);
+    alsoWent(list, notification.id, channels.filter((name) => name !== 'inbox'), AbortSignal.any([signal, AbortSignal.timeout(DELIVERIES_FOR_MS)]));
   };
   const patience = setTimeout(() => {
     const live = get('connection').name === 'live';
@@ -97,6 +106,21 @@ function follow(list, eventId, begun) {
   }, Math.min(TIMER_MAX_MS, PATIENCE_MS + Math.max(0, begun - Date.now())));
   on('notification', arrive, ended.signal);
   arrive();
+}
+
+/** To how many connections it was pushed, and what becomes of it by mail and webhook. */
+function alsoWent(list, id, expected, signal) {
+  let lines = [];
+  watchDeliveries(id, signal, ({ results, connections }) => {
+    const pushed = step('', '');
+    pushed.done('pushed', `to ${plural(connections, 'connection')} at this gateway`);
+    pushed.node.dataset.testid = 'trace-pushed';
+    const missing = expected.filter((name) => !results.some(({ channel }) => channel === name)).map((name) => step(name === 'email' ? 'Email' : 'Webhook', 'not on its way yet').node);
+    for (const line of lines) line.remove();
+    lines = [pushed.node, ...results.map(deliveryRow), ...missing];
+    list.append(...lines);
+    lines.at(-1).scrollIntoView({ block: 'nearest' });
+  }, expected);
 }
 
 function step(word, text) {
