@@ -77,9 +77,12 @@ const docTemplate = `{
                 "security": [
                     {
                         "bearer": []
+                    },
+                    {
+                        "apikey": []
                     }
                 ],
-                "description": "Anybody may. The secret token is shown this once; a signed-in person's account is theirs, and needs none.",
+                "description": "The secret token is shown this once; a signed-in person's account is theirs, and needs none. A guest has none.",
                 "tags": [
                     "data pusher"
                 ],
@@ -104,6 +107,18 @@ const docTemplate = `{
                     },
                     "400": {
                         "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -402,6 +417,12 @@ const docTemplate = `{
                     },
                     "401": {
                         "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }

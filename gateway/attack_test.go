@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crier/gateway"
+	"crier/gateway/api"
 	"crier/internal/kafka"
 	"crier/internal/user"
 )
@@ -316,5 +317,67 @@ func TestAttackWhoHasAnAccount(t *testing.T) {
 		if status != 200 || !strings.Contains(text, fmt.Sprintf(`"email":"%s@example.org"}`, name)) {
 			t.Errorf("%s: %d %s", name, status, text)
 		}
+	}
+}
+
+// Data is sent somewhere for users and services only: neither nobody nor a guest, by
+// whichever way, makes an account that gets destinations.
+func TestAttackAnonymousDestinations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.Embedded = true })
+	key := func(r *http.Request) { r.Header.Set("X-API-Key", apiKey) }
+	status, _, text := w.ask("POST", "/api/v1/guest", "")
+	var guest api.LoginAnswer
+	if err := json.Unmarshal([]byte(text), &guest); status != 201 || err != nil {
+		t.Fatalf("%d %s", status, text)
+	}
+	n := 0
+	account := func() string {
+		n++
+		return fmt.Sprintf(`{"account_name":"A","email":"a%d@example.org"}`, n)
+	}
+	for _, c := range []struct {
+		path string
+		who  credential
+		want string
+	}{
+		{"/api/v1/accounts", func(*http.Request) {}, "unauthorized"},
+		{"/api/v1/accounts", bearer(guest.Access), "forbidden"},
+		{"/account", bearer(guest.Access), "A guest has no destinations"},
+	} {
+		if _, _, text := w.ask("POST", c.path, account(), c.who); !strings.Contains(text, c.want) {
+			t.Errorf("%s: %s, want %s", c.path, text, c.want)
+		}
+	}
+	// The older clients' account of nobody can be made, and gets no destinations.
+	_, _, text = w.ask("POST", "/account", account())
+	var made struct {
+		Data struct {
+			ID     int64  `json:"account_id"`
+			Secret string `json:"secret_token"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &made); err != nil || made.Data.Secret == "" {
+		t.Fatalf("%s %v", text, err)
+	}
+	secret := func(r *http.Request) { r.Header.Set(api.AccountToken, made.Data.Secret) }
+	canonical := fmt.Sprintf("/api/v1/accounts/%d/destinations", made.Data.ID)
+	older := fmt.Sprintf(`{"account_id":%d,"url":"https://1.1.1.1/hook","http_method":"POST"}`, made.Data.ID)
+	if status, _, text := w.ask("POST", canonical, `{"url":"https://1.1.1.1/hook"}`, secret); status != 403 || !strings.Contains(text, "X-API-Key") {
+		t.Errorf("%d %s", status, text)
+	}
+	if _, _, text := w.ask("POST", "/destination", older, secret); !strings.Contains(text, `"status":false`) || !strings.Contains(text, "X-API-Key") {
+		t.Errorf("%s", text)
+	}
+	if status, _, text := w.ask("POST", canonical, `{"url":"https://1.1.1.1/hook"}`, key); status != 201 {
+		t.Errorf("by a service: %d %s", status, text)
+	}
+	// What a service has made is used with its secret token.
+	_, _, text = w.ask("POST", "/account", account(), key)
+	if err := json.Unmarshal([]byte(text), &made); err != nil {
+		t.Fatalf("%s %v", text, err)
+	}
+	if status, _, text := w.ask("POST", fmt.Sprintf("/api/v1/accounts/%d/destinations", made.Data.ID), `{"url":"https://1.1.1.1/hook"}`, secret); status != 201 {
+		t.Errorf("by its token: %d %s", status, text)
 	}
 }

@@ -93,7 +93,7 @@ func routes(a *api.API) []api.Route {
 		{Method: "DELETE", Path: "/alerts/{id}", Scope: api.Person, Handler: a.DeleteAlert},
 		{Method: "GET", Path: "/alerts/{id}/firings", Scope: api.Person, Handler: a.Firings},
 
-		{Method: "POST", Path: "/accounts", Scope: api.Public, Handler: a.CreateAccount},
+		{Method: "POST", Path: "/accounts", Scope: api.Sender, Handler: a.CreateAccount},
 		{Method: "GET", Path: "/accounts", Scope: api.Sender, Handler: a.ListAccounts},
 		{Method: "GET", Path: "/accounts/{id}", Scope: api.Holder, Handler: a.GetAccount},
 		{Method: "PATCH", Path: "/accounts/{id}", Scope: api.Holder, Handler: a.UpdateAccount},

@@ -16,7 +16,7 @@ import (
 
 // Store is what the dispatcher needs of it; see there.
 type Store interface {
-	Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]destination.Lease, error)
+	Claim(ctx context.Context, me string, lease time.Duration, limit int) (leases []destination.Lease, more bool, err error)
 	Renew(ctx context.Context, me string, lease time.Duration, ids []int64) ([]int64, error)
 	Load(ctx context.Context, me string, id int64, exclude []int64) (destination.Target, []destination.Job, error)
 	Settle(ctx context.Context, results []destination.Result, failingLimit time.Duration) (map[string]int64, error)
@@ -146,11 +146,11 @@ func (d *Dispatcher) claimOnce(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	leases, err := d.store.Claim(ctx, d.me, d.cfg.Lease, free)
+	leases, more, err := d.store.Claim(ctx, d.me, d.cfg.Lease, free)
 	if err != nil {
 		return err
 	}
-	d.setFull(len(leases) == free)
+	d.setFull(more)
 	for _, l := range leases {
 		w := newWorker(d, l, began)
 		d.mu.Lock()

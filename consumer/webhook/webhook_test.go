@@ -275,7 +275,7 @@ func TestTakeover(t *testing.T) {
 	hook := criertest.NewReceiver(t, nil)
 	d, _ := w.destination(hook.URL, ordered)
 	w.push("1", "2")
-	dead, err := w.store.Claim(t.Context(), "a process that is dead", 2*time.Second, 10)
+	dead, _, err := w.store.Claim(t.Context(), "a process that is dead", 2*time.Second, 10)
 	if err != nil || len(dead) != 1 || dead[0].DestinationID != d.ID {
 		t.Fatalf("claimed %v, %v", dead, err)
 	}
@@ -288,7 +288,7 @@ func TestTakeover(t *testing.T) {
 	w.settled(d)
 	stop()
 	w.push("3")
-	again, err := w.store.Claim(t.Context(), "the next", time.Minute, 10)
+	again, _, err := w.store.Claim(t.Context(), "the next", time.Minute, 10)
 	if err != nil || len(again) != 1 || again[0].DestinationID != d.ID {
 		t.Errorf("after a stop claimed %v, %v", again, err)
 	}
@@ -360,5 +360,33 @@ func TestStartStop(t *testing.T) {
 	}
 	if last != 299 {
 		t.Errorf("the last is %d", last)
+	}
+}
+
+// An account whose destinations do not answer, however many, does not keep another's
+// from being delivered.
+func TestAttackAccountTakesAllSlots(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	release := make(chan struct{})
+	silent := criertest.NewReceiver(t, func(http.ResponseWriter, criertest.Hook) { <-release })
+	defer close(release)
+	for range 20 {
+		w.destination(silent.URL, nil)
+	}
+	w.start(webhook.Config{Destinations: 8, PerDestination: 2, Timeout: time.Hour})
+	w.push(numbered(4)...)
+	criertest.Eventually(t, patience, "its share of the slots is taken", func() bool { return len(silent.Hooks()) == 8 })
+	acc, _, err := w.store.CreateAccount(t.Context(), destination.Account{Name: "Other", Email: "other@example.org"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.account = acc.ID
+	hook := criertest.NewReceiver(t, nil)
+	w.destination(hook.URL, nil)
+	w.push(numbered(10)...)
+	hook.Await(t, 10)
+	if n := len(silent.Hooks()); n != 8 {
+		t.Errorf("%d requests wait for the one that does not answer, want 8", n)
 	}
 }

@@ -51,12 +51,13 @@ func (in *AccountRequest) check(v *event.Invalid, isNew bool) {
 // theirs.
 //
 //	@Summary		Make an account that data can be pushed in for
-//	@Description	Anybody may. The secret token is shown this once; a signed-in person's account is theirs, and needs none.
+//	@Description	The secret token is shown this once; a signed-in person's account is theirs, and needs none. A guest has none.
 //	@Tags			data pusher
 //	@Param			body	body		AccountRequest	true	"account_name and email; website if you like"
 //	@Success		201		{object}	NewAccount
-//	@Failure		400,409	{object}	Problem
+//	@Failure		400,401,403,409	{object}	Problem
 //	@Security		bearer
+//	@Security		apikey
 //	@Router			/accounts [post]
 func (a *API) CreateAccount(w http.ResponseWriter, r *http.Request) error {
 	var in AccountRequest
@@ -77,8 +78,27 @@ func (a *API) MakeAccount(ctx context.Context, who Principal, in AccountRequest)
 	if err := v.Err(); err != nil {
 		return NewAccount{}, err
 	}
-	acc, secret, err := a.Destinations.CreateAccount(ctx, destination.Account{Owner: who.UserID, Name: *in.Name, Email: *in.Email, Website: deref(in.Website)}, time.Now())
+	if err := a.requireNoGuest(ctx, who.UserID); err != nil {
+		return NewAccount{}, err
+	}
+	acc, secret, err := a.Destinations.CreateAccount(ctx, destination.Account{Owner: who.UserID, Anonymous: who.UserID == "" && who.Service == "", Name: *in.Name, Email: *in.Email, Website: deref(in.Website)}, time.Now())
 	return NewAccount{acc, secret}, AccountProblem(err)
+}
+
+// requireNoGuest refuses a guest, whom nobody knows: what data is sent where needs
+// somebody who answers for it.
+func (a *API) requireNoGuest(ctx context.Context, uid event.UserID) error {
+	if uid == "" || a.ExternalUsers {
+		return nil
+	}
+	acc, err := a.Users.ByID(ctx, uid)
+	if errors.Is(err, user.ErrNotFound) {
+		return problem.New(problem.Unauthorized, "The account is gone.")
+	}
+	if err == nil && acc.Guest {
+		err = problem.New(problem.Forbidden, "A guest has no destinations: choose a name and a password first (POST /guest/keep).")
+	}
+	return err
 }
 
 // AccountProblem is what a refusal of the domain means to a client.
@@ -89,6 +109,8 @@ func AccountProblem(err error) error {
 			Errors: []event.FieldError{{Field: "email", Rule: "unique", Message: "is another account's"}}}
 	case errors.Is(err, destination.ErrNotFound):
 		return problem.New(problem.NotFound, "No such account or destination.")
+	case errors.Is(err, destination.ErrAccountLimit):
+		return problem.New(problem.LimitReached, fmt.Sprintf("You have %d accounts, as many as one may have.", destination.MaxAccounts))
 	case errors.Is(err, destination.ErrLimit):
 		return problem.New(problem.LimitReached, fmt.Sprintf("An account has at most %d destinations.", destination.MaxDestinations))
 	case errors.Is(err, destination.ErrDisabled):

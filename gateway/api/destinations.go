@@ -9,6 +9,7 @@ import (
 
 	"crier/internal/destination"
 	"crier/internal/event"
+	"crier/internal/problem"
 )
 
 // DestinationRequest is the body of POST and PATCH of destinations.
@@ -64,7 +65,7 @@ func (a *API) checkDestination(ctx context.Context, in *DestinationRequest, isNe
 //	@Param			X-Account-Token	header		string				false	"its secret token"
 //	@Param			body			body		DestinationRequest	true	"url; http_method (default POST), headers, ordered, rate a second"
 //	@Success		201				{object}	NewDestination
-//	@Failure		400,401,404,409	{object}	Problem
+//	@Failure		400,401,403,404,409	{object}	Problem
 //	@Security		bearer
 //	@Security		apikey
 //	@Router			/accounts/{id}/destinations [post]
@@ -77,7 +78,7 @@ func (a *API) CreateDestination(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	made, err := a.MakeDestination(r.Context(), acc.ID, in)
+	made, err := a.MakeDestination(r.Context(), Who(r), acc, in)
 	if err != nil {
 		return err
 	}
@@ -85,11 +86,19 @@ func (a *API) CreateDestination(w http.ResponseWriter, r *http.Request) error {
 }
 
 // MakeDestination checks what was asked for and makes the destination.
-func (a *API) MakeDestination(ctx context.Context, account event.AccountID, in DestinationRequest) (NewDestination, error) {
+func (a *API) MakeDestination(ctx context.Context, who Principal, account destination.Account, in DestinationRequest) (NewDestination, error) {
+	if who.Service == "" {
+		if account.Anonymous {
+			return NewDestination{}, problem.New(problem.Forbidden, "Nobody is known who made this account: its destinations are added with an API key (X-API-Key). Accounts that a user or an API key has made get destinations by their secret token, too.")
+		}
+		if err := a.requireNoGuest(ctx, account.Owner); err != nil {
+			return NewDestination{}, err
+		}
+	}
 	if err := a.checkDestination(ctx, &in, true); err != nil {
 		return NewDestination{}, err
 	}
-	d := destination.Destination{ID: in.ID, AccountID: account, URL: *in.URL, Method: http.MethodPost, Headers: in.Headers, Ordered: deref(in.Ordered), Rate: deref(in.Rate)}
+	d := destination.Destination{ID: in.ID, AccountID: account.ID, URL: *in.URL, Method: http.MethodPost, Headers: in.Headers, Ordered: deref(in.Ordered), Rate: deref(in.Rate)}
 	if in.Method != nil {
 		d.Method = *in.Method
 	}

@@ -229,7 +229,7 @@ func (i *Import) destination(ctx context.Context, line []byte) (bool, error) {
 		return false, err
 	}
 	in.DestinationRequest.ID = in.ID
-	_, err = i.api.MakeDestination(ctx, in.AccountID, in.DestinationRequest)
+	_, err = i.api.MakeDestination(ctx, Principal{Service: "import"}, destination.Account{ID: in.AccountID}, in.DestinationRequest)
 	switch {
 	case errors.Is(err, destination.ErrIDTaken):
 		return false, event.Invalid{{Field: "id", Rule: "unique", Message: "is another destination's here"}}

@@ -156,7 +156,11 @@ func (c *clients) createAccount(w http.ResponseWriter, r *http.Request) error {
 	if m := f.missing("account_name", "email"); m != nil {
 		return say(w, said{Message: m})
 	}
-	made, err := c.MakeAccount(r.Context(), api.Who(r), f.account())
+	who := api.Who(r)
+	if who.UserID == "" {
+		who = c.opened(r, DataPusher)
+	}
+	made, err := c.MakeAccount(r.Context(), who, f.account())
 	if err != nil {
 		return deny(w, err, textInvalidDetails)
 	}
@@ -291,7 +295,7 @@ func (c *clients) createDestination(w http.ResponseWriter, r *http.Request) erro
 	}
 	var made api.NewDestination
 	if err == nil {
-		made, err = c.MakeDestination(r.Context(), acc.ID, in)
+		made, err = c.MakeDestination(r.Context(), c.opened(r, DataPusher), acc, in)
 	}
 	if err != nil {
 		return deny(w, err, textInvalidDetails)

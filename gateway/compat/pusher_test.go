@@ -96,6 +96,8 @@ func TestPusherDestinations(t *testing.T) {
 	p := criertest.Start(t)
 	s := &stranger{t: t, base: p.Facts().HTTP}
 	account := func(name string) (id any, secret string) {
+		s.key = p.Facts().APIKey // whoever makes an account that is to have destinations is known
+		defer func() { s.key = "" }()
 		made := s.want("POST", "/account", members{"account_name": name, "email": name + "@example.org"}, 200, members{"status": true, "message": nil, "data": nil})
 		data, _ := made["data"].(map[string]any)
 		secret, _ = data["secret_token"].(string)

@@ -21,31 +21,53 @@ type Account struct {
 	Email     string          `json:"email"`
 	Website   string          `json:"website,omitempty"`
 	CreatedAt time.Time       `json:"created_at"`
+	// Anonymous accounts were made neither by a user nor by a service: they get no
+	// destinations but from a service.
+	Anonymous bool `json:"-"`
 
 	secretHash []byte
 }
 
-const accountColumns = `id, coalesce(owner, ''), name, email, website, created_at, secret_hash`
+const accountColumns = `id, coalesce(owner, ''), name, email, website, created_at, anonymous, secret_hash`
 
 func scanAccount(row pgx.CollectableRow) (Account, error) {
 	var a Account
-	err := row.Scan(&a.ID, &a.Owner, &a.Name, &a.Email, &a.Website, &a.CreatedAt, &a.secretHash)
+	err := row.Scan(&a.ID, &a.Owner, &a.Name, &a.Email, &a.Website, &a.CreatedAt, &a.Anonymous, &a.secretHash)
 	return a, err
 }
+
+// MaxAccounts is how many accounts one user may own.
+const MaxAccounts = 20
 
 // CreateAccount makes an account, and returns its secret token, which is not
 // shown again.
 func (s *Store) CreateAccount(ctx context.Context, a Account, now time.Time) (Account, string, error) {
 	secret := newAccountSecret()
-	rows, _ := s.db.Query(ctx, `
-		insert into accounts (owner, name, email, website, secret_hash, created_at)
-		values (nullif($1, ''), $2, $3, $4, $5, $6) returning `+accountColumns,
-		string(a.Owner), a.Name, a.Email, a.Website, hashSecret(secret), now) // its error comes with the rows
-	list, err := pgx.CollectRows(rows, scanAccount)
-	if postgres.UniqueViolation(err) == "accounts_email" {
-		return a, "", ErrEmailTaken
-	}
-	a, err = one(list, err, "making an account")
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		if a.Owner != "" {
+			// One of a user's at a time, so that two cannot pass the limit together.
+			if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('accounts ' || $1, 0))`, string(a.Owner)); err != nil {
+				return fmt.Errorf("locking a user's accounts: %w", err)
+			}
+			var n int
+			if err := tx.QueryRow(ctx, `select count(*) from accounts where owner = $1`, string(a.Owner)).Scan(&n); err != nil {
+				return fmt.Errorf("counting a user's accounts: %w", err)
+			}
+			if n >= MaxAccounts {
+				return ErrAccountLimit
+			}
+		}
+		rows, _ := tx.Query(ctx, `
+			insert into accounts (owner, name, email, website, secret_hash, created_at, anonymous)
+			values (nullif($1, ''), $2, $3, $4, $5, $6, $7) returning `+accountColumns,
+			string(a.Owner), a.Name, a.Email, a.Website, hashSecret(secret), now, a.Anonymous) // its error comes with the rows
+		list, err := pgx.CollectRows(rows, scanAccount)
+		if postgres.UniqueViolation(err) == "accounts_email" {
+			return ErrEmailTaken
+		}
+		a, err = one(list, err, "making an account")
+		return err
+	})
 	return a, secret, err
 }
 

@@ -30,11 +30,12 @@ import (
 
 // What an account or destination cannot be.
 var (
-	ErrNotFound   = errors.New("no such account or destination")
-	ErrEmailTaken = errors.New("another account has this email address")
-	ErrLimit      = errors.New("too many destinations")
-	ErrIDTaken    = errors.New("another account or destination has this id")
-	ErrDisabled   = errors.New("the destination is disabled")
+	ErrNotFound     = errors.New("no such account or destination")
+	ErrAccountLimit = errors.New("the user has too many accounts")
+	ErrEmailTaken   = errors.New("another account has this email address")
+	ErrLimit        = errors.New("too many destinations")
+	ErrIDTaken      = errors.New("another account or destination has this id")
+	ErrDisabled     = errors.New("the destination is disabled")
 )
 
 // Why a destination is disabled.

@@ -41,22 +41,47 @@ type Lease struct {
 	Epoch         int64
 }
 
-// Claim takes the leases of destinations whose work is due and whom nobody is
-// at, those that have waited longest first.
-func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit int) ([]Lease, error) {
-	// Index destinations_due.
-	rows, _ := s.db.Query(ctx, `
-		update destinations set leased_by = $1, leased_until = now() + $2::interval, lease_epoch = lease_epoch + 1 where id in (
-			select id from destinations where enabled and due_at <= now() and (hold_until is null or hold_until <= now())
-				and (leased_until is null or leased_until <= now())
-			order by due_at limit $3 for no key update skip locked)
-		returning id, lease_epoch`, me, lease, limit) // its error comes with the rows
-	leases, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Lease])
+// Claim takes up to limit leases of destinations whose work is due and whom nobody
+// is at. They are shared between owners (who may have several accounts; all anonymous
+// ones count as one owner's): each gets another only while it holds no more than would
+// then be free, so whoever comes with a first one finds a slot, however many the others
+// would fill with destinations that do not answer. Of one owner those come first that
+// have waited longest. more reports that destinations were left that are due.
+func (s *Store) Claim(ctx context.Context, me string, lease time.Duration, limit int) (leases []Lease, more bool, err error) {
+	rows, _ := s.db.Query(ctx, claimable, me, lease, limit) // its error comes with the rows
+	var l Lease
+	var due int64
+	_, err = pgx.ForEachRow(rows, []any{&l.DestinationID, &l.Epoch, &due}, func() error {
+		if l.DestinationID > 0 {
+			leases = append(leases, l)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("claiming destinations: %w", err)
+		return nil, false, fmt.Errorf("claiming destinations: %w", err)
 	}
-	return leases, nil
+	return leases, due > int64(len(leases)), nil
 }
+
+// Indexes destinations_due and destinations_leased. A rank is how many the owner holds
+// with this one; the list is in its order, so that free slots and ranks meet once.
+const claimable = `
+	with owned as (
+		select d.id, d.due_at, coalesce('user ' || a.owner, case when a.anonymous then 'anonymous' else 'account ' || a.id end) as owner,
+			coalesce(d.leased_by = $1 and d.leased_until > now(), false) as held
+		from destinations d join accounts a on a.id = d.account_id
+		where d.enabled and d.due_at <= now() and (d.hold_until is null or d.hold_until <= now()) and (d.leased_until is null or d.leased_until <= now())
+			or d.leased_by = $1 and d.leased_until > now()),
+	ranked as (
+		select id, due_at, row_number() over (partition by owner order by not held, due_at, id) as rank from owned),
+	listed as (
+		select r.id, r.rank, row_number() over (order by r.rank, r.due_at, r.id) as n from ranked r join owned o on o.id = r.id where not o.held),
+	claimed as (
+		update destinations set leased_by = $1, leased_until = now() + $2::interval, lease_epoch = lease_epoch + 1 where id in (
+			select id from destinations where id in (select id from listed where n <= $3 and rank <= $3 - n + 1)
+				and (leased_until is null or leased_until <= now()) for no key update skip locked)
+		returning id, lease_epoch)
+	select coalesce(c.id, 0), coalesce(c.lease_epoch, 0), t.due from (select count(*) as due from listed) t left join claimed c on true`
 
 // Renew prolongs leases that have not run out, and returns whose were. Those of
 // destinations that are disabled now, or shall be left alone, are not: their

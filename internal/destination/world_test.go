@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,7 +140,7 @@ func TestReleaseSeesWorkThatIsBeingAdded(t *testing.T) {
 	a := w.account("ann")
 	d := w.destination(a)
 	w.take(item(a, 1, "", "1"))
-	if leases, err := w.store.Claim(t.Context(), "me", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 1}}) {
+	if leases, _, err := w.store.Claim(t.Context(), "me", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 1}}) {
 		t.Fatal(leases, err)
 	}
 	_, jobs, err := w.store.Load(t.Context(), "me", d.ID, nil)
@@ -171,7 +172,7 @@ func TestReleaseSeesWorkThatIsBeingAdded(t *testing.T) {
 	if err := <-released; err != nil {
 		t.Fatal(err)
 	}
-	if leases, err := w.store.Claim(t.Context(), "you", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 2}}) {
+	if leases, _, err := w.store.Claim(t.Context(), "you", time.Minute, 10); err != nil || !slices.Equal(leases, []destination.Lease{{DestinationID: d.ID, Epoch: 2}}) {
 		t.Errorf("then %v was claimed, %v", leases, err)
 	}
 }
@@ -186,7 +187,7 @@ func TestLease(t *testing.T) {
 	w.take(item(a, 1, "", "1"))
 	claim := func(who string, want int) {
 		t.Helper()
-		if ids, err := w.store.Claim(t.Context(), who, time.Minute, 10); err != nil || len(ids) != want {
+		if ids, _, err := w.store.Claim(t.Context(), who, time.Minute, 10); err != nil || len(ids) != want {
 			t.Fatalf("%s claimed %v, %v", who, ids, err)
 		}
 	}
@@ -220,7 +221,7 @@ func TestSettleUnderALostLease(t *testing.T) {
 	w.take(item(a, 1, "", "1"), item(a, 2, "", "2"), item(a, 3, "", "3"))
 	claim := func(who string) destination.Lease {
 		t.Helper()
-		leases, err := w.store.Claim(t.Context(), who, time.Minute, 10)
+		leases, _, err := w.store.Claim(t.Context(), who, time.Minute, 10)
 		if err != nil || len(leases) != 1 {
 			t.Fatalf("%s claimed %v, %v", who, leases, err)
 		}
@@ -288,7 +289,7 @@ func TestLoadIsBounded(t *testing.T) {
 		items = append(items, item(a, 100+i, "", "1"))
 	}
 	w.take(items...)
-	if _, err := w.store.Claim(t.Context(), "me", time.Minute, 1); err != nil {
+	if _, _, err := w.store.Claim(t.Context(), "me", time.Minute, 1); err != nil {
 		t.Fatal(err)
 	}
 	_, first, err := w.store.Load(t.Context(), "me", d.ID, nil)
@@ -380,4 +381,81 @@ func TestAccounts(t *testing.T) {
 	if _, err := w.store.Account(t.Context(), a.ID); !errors.Is(err, destination.ErrNotFound) {
 		t.Errorf("her account: %v", err)
 	}
+}
+
+// Slots are shared between owners: who has more destinations that are due gets no more
+// than half of them, and whoever comes later finds one free.
+func TestClaimIsFair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := int64(0)
+	due := func(a destination.Account, destinations int) {
+		t.Helper()
+		for range destinations {
+			w.destination(a)
+		}
+		n++
+		w.take(item(a, n, "", "1"))
+	}
+	anonymous := func(name string) destination.Account {
+		t.Helper()
+		a, _, err := w.store.CreateAccount(t.Context(), destination.Account{Name: name, Email: name + "@example.org", Anonymous: true}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	held := 0
+	claim := func(want int, wantMore bool) {
+		t.Helper()
+		ids, more, err := w.store.Claim(t.Context(), "me", time.Minute, 16-held)
+		if err != nil || len(ids) != want || more != wantMore {
+			t.Fatalf("with %d held %d were claimed, more %v, %v; want %d, %v", held, len(ids), more, err, want, wantMore)
+		}
+		held += want
+	}
+	mallory := w.account("mallory")
+	due(mallory, 20)
+	claim(8, true) // as many as are left free
+	claim(0, true)
+	for _, name := range []string{"x", "y", "z"} {
+		due(anonymous(name), 4)
+	}
+	claim(4, true) // of all anonymous accounts together: 4 are left
+	claim(0, true)
+	due(w.account("ann"), 1)
+	claim(1, true)
+	due(w.account("bob"), 2)
+	claim(2, true)
+	due(w.account("carl"), 2)
+	claim(1, true)
+	if ids, _, err := w.store.Claim(t.Context(), "another", time.Minute, 16); err != nil || len(ids) == 0 {
+		t.Errorf("another process claimed %d, %v", len(ids), err)
+	}
+}
+
+// A user has MaxAccounts accounts, also when they are made at once.
+func TestAccountsOfOneUser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var all sync.WaitGroup
+	errs := make([]error, 3*destination.MaxAccounts)
+	for i := range errs {
+		all.Go(func() {
+			_, _, errs[i] = w.store.CreateAccount(t.Context(), destination.Account{Owner: "7", Name: "a", Email: fmt.Sprintf("a%d@example.org", i)}, time.Now())
+		})
+	}
+	all.Wait()
+	made := 0
+	for _, err := range errs {
+		if err == nil {
+			made++
+		} else if !errors.Is(err, destination.ErrAccountLimit) {
+			t.Error(err)
+		}
+	}
+	if made != destination.MaxAccounts {
+		t.Errorf("%d accounts, want %d", made, destination.MaxAccounts)
+	}
+	w.account("ann")
 }

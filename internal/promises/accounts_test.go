@@ -34,7 +34,8 @@ func TestAccountsBelongToTheirOwners(t *testing.T) {
 	}
 	mustDo(t, ann.Client, "POST", "/accounts", map[string]string{"account_name": "Shop", "email": "shop@example.org"}, &acc)
 	wantCode(t, bob.Client, "POST", "/accounts", map[string]string{"account_name": "Shop", "email": "shop@example.org"}, "email_taken")
-	wantCode(t, nobody, "POST", "/accounts", map[string]string{"account_name": "", "email": "x"}, "invalid_input")
+	wantCode(t, ann.Client, "POST", "/accounts", map[string]string{"account_name": "", "email": "x"}, "invalid_input")
+	wantCode(t, nobody, "POST", "/accounts", map[string]string{"account_name": "Nobody's", "email": "nobody@example.org"}, "unauthorized")
 	wantCode(t, nobody, "GET", "/accounts", nil, "unauthorized")
 	path := fmt.Sprintf("/accounts/%d", acc.ID)
 	for _, at := range []string{path, path + "/destinations"} {
