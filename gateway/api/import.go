@@ -124,8 +124,8 @@ func (i *Import) createUser(ctx context.Context, in *importedUser) (bool, error)
 	return true, v.Err()
 }
 
-// UsernameOf is the username of somebody who is known by an email address: the
-// address, where a name may look so.
+// UsernameOf is the username of a user known by an email address: the address, where
+// it is a valid name.
 func UsernameOf(address string) string {
 	var v event.Invalid
 	if user.CheckUsername(&v, "username", address); v.Err() != nil {
@@ -146,6 +146,9 @@ func checkCreated(v *event.Invalid, text string) time.Time {
 		return time.Now()
 	}
 	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = time.Parse("2006-01-02T15:04:05", text) // of a database without time zones, which is UTC
+	}
 	if err != nil {
 		v.Add("created_at", "time", "must be a time such as 2030-01-31T12:00:00Z")
 	}
@@ -332,6 +335,11 @@ func (i *Import) counted(ctx context.Context, uid event.UserID, now time.Time) (
 func contentOf(a *alert.Alert) string {
 	v := a.View()
 	v.ID, v.State, v.Firings, v.CreatedAt, v.TriggeredAt, v.Place = 0, "", 0, time.Time{}, nil, event.Place{}
+	for _, number := range []*string{&v.Target, &v.Percent, &v.Low, &v.High, &v.Hysteresis} {
+		if strings.Contains(*number, ".") {
+			*number = strings.TrimSuffix(strings.TrimRight(*number, "0"), ".")
+		}
+	}
 	for _, at := range []**time.Time{&v.ExpiresAt, &v.Snoozed} {
 		if *at != nil {
 			utc := (*at).UTC().Truncate(time.Microsecond) // as Postgres keeps it

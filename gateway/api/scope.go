@@ -13,7 +13,7 @@ const (
 	Holder               // as Sender, or whoever sends an account's secret token; the handler says whether it is that account's
 	Streams              // as Public; credentials may stand in the query, origins are checked
 	Greeted              // as Streams, but a bad credential is nobody's: the handler says so
-	Entry                // as Public, but a bad credential is nobody's: older clients sign in and refresh with their old token still in the header
+	Entry                // as Public, but a bad credential is ignored: older clients sign in and refresh with their old token still in the header
 )
 
 // Route is one line of a table of routes.

@@ -35,7 +35,7 @@ func (f fields) integer(name string) (int64, error) {
 func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
 	who := c.opened(r, Notifications)
 	if who.UserID == "" && who.Service == "" {
-		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or the user's own token. The older system asked for neither: see docs/compatible-clients.md and CRIER_COMPAT_OPEN.")
+		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or the user's own token. The older system asked for neither: see docs/compatible-notifications.md and CRIER_COMPAT_OPEN.")
 	}
 	f, form, err := readBody(w, r)
 	if err != nil {

@@ -4,5 +4,5 @@
 // gateway/ws. No logic is written twice: what is here reads one form and writes
 // another.
 //
-// docs/compatible-clients.md lists the requests.
+// docs/compatible-clients.md names the page of each system, which lists its requests.
 package compat

@@ -13,8 +13,8 @@ import (
 	"crier/internal/criertest"
 )
 
-// Each system's clients get a refusal in the form that they read, whoever refuses:
-// the handler, or the gateway before it. E's page and A's programs share an address,
+// Each system's clients get every refusal in the form that they read, from the handler
+// and from the gateway before it. E's page and A's programs share an address,
 // and are told apart by what a browser adds.
 func TestFormsOfRefusals(t *testing.T) {
 	t.Parallel()

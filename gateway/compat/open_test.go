@@ -56,8 +56,8 @@ func TestOpenSystems(t *testing.T) {
 	}
 }
 
-// What is opened is open to the listed networks, to no page of another origin, and to
-// nobody behind a proxy that could be anybody.
+// An opened system is open to the listed networks, but not to pages of other origins
+// or through a proxy that is not trusted.
 func TestOpenTo(t *testing.T) {
 	t.Parallel()
 	trusting := criertest.Start(t, "CRIER_COMPAT_OPEN=notifications", "CRIER_COMPAT_NETWORKS=10.1.0.0/16,2001:db8::1", "CRIER_TRUSTED_PROXIES=127.0.0.1")
@@ -98,7 +98,7 @@ func TestOpenTo(t *testing.T) {
 		if err != nil || resp.StatusCode != c.want {
 			t.Errorf("%s: %d %s %v, want %d", c.name, resp.StatusCode, text, err, c.want)
 		}
-		if c.want == 401 && (!strings.Contains(string(text), "X-API-Key") || !strings.Contains(string(text), "CRIER_COMPAT_OPEN") || !strings.Contains(string(text), "docs/compatible-clients.md")) {
+		if c.want == 401 && (!strings.Contains(string(text), "X-API-Key") || !strings.Contains(string(text), "CRIER_COMPAT_OPEN") || !strings.Contains(string(text), "docs/compatible-notifications.md")) {
 			t.Errorf("%s: the refusal %s does not say what is missing, and where that is documented", c.name, text)
 		}
 	}

@@ -25,11 +25,10 @@ const (
 	textEmailExists        = "account with this email already exists."
 )
 
-// What a client is told that sends no credential where the older system asked for
-// none.
+// Messages for requests without a credential where the older system asked for none.
 const (
-	textNoSecret = "secret_token is missing: send it in the body, the query or the header X-Account-Token, or send an API key (X-API-Key). The older system did not ask for it here: see docs/compatible-clients.md and CRIER_COMPAT_OPEN."
-	textNoKey    = "account_id is missing, or an API key (X-API-Key), which lists all accounts. The older system did not ask for it: see docs/compatible-clients.md and CRIER_COMPAT_OPEN."
+	textNoSecret = "secret_token is missing: send it in the body, the query or the header X-Account-Token, or send an API key (X-API-Key). The older system did not ask for it here: see docs/compatible-data-pusher.md and CRIER_COMPAT_OPEN."
+	textNoKey    = "account_id is missing, or an API key (X-API-Key), which lists all accounts. The older system did not ask for it: see docs/compatible-data-pusher.md and CRIER_COMPAT_OPEN."
 )
 
 var errNoSecret = errors.New("no secret token")

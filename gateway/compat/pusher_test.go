@@ -21,12 +21,12 @@ func required(names ...string) members {
 }
 
 // needsSecret checks that a request which the older system answered without a secret
-// is told what is missing, and where that is documented.
+// is refused with a message that names the missing credential and its documentation.
 func needsSecret(s *stranger, method, path string, body any) {
 	s.t.Helper()
 	got := s.want(method, path, body, 200, members{"status": false, "message": nil})
 	text := fmt.Sprint(got["message"])
-	for _, part := range []string{" is missing", "X-API-Key", "docs/compatible-clients.md", "CRIER_COMPAT_OPEN"} {
+	for _, part := range []string{" is missing", "X-API-Key", "docs/compatible-data-pusher.md", "CRIER_COMPAT_OPEN"} {
 		if !strings.Contains(text, part) {
 			s.t.Errorf("%s %s: %q does not name %s", method, path, text, part)
 		}

@@ -80,7 +80,7 @@ func ClaimAddress(ctx context.Context, tx pgx.Tx, id event.UserID, address strin
 }
 
 // Vouch notes, within tx, that a user's mail may go to an address without its owner's
-// confirmation here: whoever imports them from another system answers for it. The
+// confirmation here: the operator who imports them from another system answers for it. The
 // address becomes the account's own unless it is another's.
 func Vouch(ctx context.Context, tx pgx.Tx, id event.UserID, address string, now time.Time) error {
 	address = strings.ToLower(address)

@@ -117,8 +117,8 @@ func parseBcrypt(text string, digest bool) (stored, error) {
 }
 
 // CheckHash notes a hash that no password could be checked against. "" and Django's
-// mark of an account without a password are good: nobody logs in with them until a
-// password is set.
+// mark of an account without a password are good: no login succeeds until a password
+// is set.
 func CheckHash(v *event.Invalid, field, text string) {
 	if text == "" || strings.HasPrefix(text, unusablePrefix) {
 		return
