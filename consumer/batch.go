@@ -219,7 +219,7 @@ func (c *Consumer) storeWith(ctx context.Context, units []unit, triggers []event
 		if err != nil {
 			return err
 		}
-		rooms, err := c.decideRooms(ctx, tx, units)
+		rooms, err := c.decideRooms(ctx, tx, units, now)
 		if err != nil {
 			return err
 		}

@@ -233,5 +233,5 @@ func (c *Consumer) pruneOnce(ctx context.Context) error {
 	if err := c.prunePushes(ctx, now); err != nil {
 		return err
 	}
-	return errors.Join(c.users.Sweep(ctx, now), c.inbox.SweepMailCounts(ctx, now), c.schedule.Prune(ctx, now))
+	return errors.Join(c.users.Sweep(ctx, now), c.inbox.SweepBudgets(ctx, now), c.schedule.Prune(ctx, now))
 }

@@ -11,6 +11,8 @@ type metrics struct {
 	tell     prometheus.Histogram
 	retries  prometheus.Counter
 	pruned   prometheus.Counter
+
+	mentionsDropped prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -29,7 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Batches tried again because Postgres or Kafka was away."}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_consumer_pruned_total",
 			Help: "Notifications removed after CRIER_INBOX_RETENTION."}),
+		mentionsDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_consumer_mentions_dropped_total",
+			Help: "Mentions beyond their sender's budget, which notify nobody."}),
 	}
-	reg.MustRegister(m.records, m.triggers, m.batch, m.store, m.tell, m.retries, m.pruned)
+	reg.MustRegister(m.records, m.triggers, m.batch, m.store, m.tell, m.retries, m.pruned, m.mentionsDropped)
 	return m
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ var roomKinds = map[string]string{
 
 // decideRooms decides what a batch asks of rooms, and makes the items of what is
 // to be placed: the room's event, then the notifications of who is named in it.
-func (c *Consumer) decideRooms(ctx context.Context, tx pgx.Tx, units []unit) (*room.Decisions, error) {
+func (c *Consumer) decideRooms(ctx context.Context, tx pgx.Tx, units []unit, now time.Time) (*room.Decisions, error) {
 	var requests []*event.RoomRequest
 	var of []*unit
 	for i := range units {
@@ -70,7 +71,42 @@ func (c *Consumer) decideRooms(ctx context.Context, tx pgx.Tx, units []unit) (*r
 			u.items = append(u.items, mentions(u.rec, r, named)...)
 		}
 	}
-	return decisions, nil
+	return decisions, c.limitMentions(ctx, tx, of, now)
+}
+
+// limitMentions drops the mentions that are beyond their senders' budgets; the messages
+// stay. A batch that is read again may drop one that is stored already: it is in the
+// inbox all the same, where a gateway that misses its delivery finds it.
+func (c *Consumer) limitMentions(ctx context.Context, tx pgx.Tx, units []*unit, now time.Time) error {
+	var list []inbox.Mention
+	for _, u := range units {
+		for i := range u.items {
+			if it := &u.items[i]; it.Kind == kindMention {
+				list = append(list, inbox.Mention{From: u.chat.UserID, To: it.UserID})
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	within, err := inbox.SpendMentions(ctx, tx, list, now)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, u := range units {
+		u.items = slices.DeleteFunc(u.items, func(it inbox.Item) bool {
+			if it.Kind != kindMention {
+				return false
+			}
+			n++
+			if !within[n-1] {
+				c.metrics.mentionsDropped.Inc()
+			}
+			return !within[n-1]
+		})
+	}
+	return nil
 }
 
 func roomItem(rec *kafka.Record, r *event.RoomRequest) inbox.Item {

@@ -58,11 +58,54 @@ func TestMailBudgets(t *testing.T) {
 			t.Errorf("%d: %d are mailed, want %d", i, got, c.want)
 		}
 	}
-	if err := w.SweepMailCounts(t.Context(), day.Add(time.Hour)); err != nil {
+	if err := w.SweepBudgets(t.Context(), day.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	var n int
-	if err := w.db.QueryRow(t.Context(), `select count(*) from mail_counts`).Scan(&n); err != nil || n != 2 {
+	if err := w.db.QueryRow(t.Context(), `select count(*) from budgets`).Scan(&n); err != nil || n != 2 {
 		t.Errorf("%d counts after the sweep, %v; want the 2 of the new day", n, err)
+	}
+}
+
+// A sender's mentions are bounded in an hour, of one other user more narrowly.
+func TestMentionBudgets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hour := time.Date(2026, 5, 1, 22, 0, 0, 0, time.UTC)
+	spend := func(at time.Time, from event.UserID, n int, to func(i int) event.UserID) (within int) {
+		t.Helper()
+		list := make([]inbox.Mention, n)
+		for i := range list {
+			list[i] = inbox.Mention{From: from, To: to(i)}
+		}
+		err := w.db.Tx(t.Context(), func(tx pgx.Tx) error {
+			ok, err := inbox.SpendMentions(t.Context(), tx, list, at)
+			for _, yes := range ok {
+				if yes {
+					within++
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return within
+	}
+	one := func(int) event.UserID { return "9" }
+	each := func(i int) event.UserID { return event.UserID(fmt.Sprint(i)) }
+	for i, c := range []struct {
+		at   time.Time
+		from event.UserID
+		n    int
+		to   func(int) event.UserID
+		want int
+	}{
+		{hour, "a", 50, one, 50}, {hour.Add(59 * time.Minute), "a", 50, one, 10}, {hour, "b", 1, one, 1},
+		{hour, "c", 400, each, 400}, {hour, "c", 400, each, 200}, {hour.Add(time.Hour), "c", 1, each, 1}, {hour.Add(time.Hour), "a", 100, one, 60},
+	} {
+		if got := spend(c.at, c.from, c.n, c.to); got != c.want {
+			t.Errorf("%d: %d mentions, want %d", i, got, c.want)
+		}
 	}
 }
