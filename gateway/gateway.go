@@ -193,18 +193,6 @@ func (g *Gateway) Start(ctx context.Context) error {
 	return g.listen(ctx)
 }
 
-// loadPrices shows the last known price of every symbol until a newer one comes.
-func (g *Gateway) loadPrices(ctx context.Context) error {
-	last, err := g.api.Prices.All(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range last {
-		g.hub.TickIfNone(l.Tick, l.Recorded)
-	}
-	return nil
-}
-
 // Server limits against clients that are slow on purpose.
 const (
 	headerTimeout  = 10 * time.Second

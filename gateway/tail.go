@@ -39,6 +39,12 @@ func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, health *lifecycle.H
 				return nil
 			}
 		}
+		if slices.Contains(lost, kafka.Ticks) {
+			g.log.Warn("the tail of ticks lost its place; last prices are read again")
+			if err := g.untilDone(ctx, g.loadPrices); err != nil {
+				return nil
+			}
+		}
 		health.Report(err)
 		if err != nil {
 			if wait.Wait(ctx) != nil {
@@ -126,14 +132,11 @@ func (g *Gateway) signal(r *kafka.Record) {
 	}
 }
 
-// tick brings a record of `ticks` to the hub; what cannot be read, or stands in
-// another symbol's partition, is the matcher's and the mover's business.
+// tick brings a record of `ticks` to the hub.
 func (g *Gateway) tick(r *kafka.Record) {
-	t, err := event.ParseTick(r.Value, r.Time)
-	if err != nil || kafka.Partition([]byte(t.Symbol), g.tickPartitions.Load()) != r.Partition {
-		return
+	if t, ok := g.tickOf(r); ok {
+		g.hub.Tick(t, r.Time)
 	}
-	g.hub.Tick(t, r.Time)
 }
 
 // checkEvery bounds what a lost signal can cost.

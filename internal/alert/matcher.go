@@ -43,6 +43,19 @@ func (s *Store) Claim(ctx context.Context, partition int32, topicID, owner strin
 	return p, p.Next >= 0, nil
 }
 
+// MatchedTo is, by partition, the offset up to which the topic of an id is matched and
+// its last prices are stored.
+func (s *Store) MatchedTo(ctx context.Context, topicID string) (map[int32]int64, error) {
+	rows, _ := s.db.Query(ctx, `select partition, next from matcher_progress where topic_id = $1::uuid and next >= 0`, topicID) // its error comes with the rows
+	out := make(map[int32]int64)
+	var n int32
+	var next int64
+	if _, err := pgx.ForEachRow(rows, []any{&n, &next}, func() error { out[n] = next; return nil }); err != nil {
+		return nil, fmt.Errorf("reading the matcher's progress: %w", err)
+	}
+	return out, nil
+}
+
 // ErrNotOwner says that another matcher has claimed a partition since.
 var ErrNotOwner = errors.New("another matcher has this partition now")
 

@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"crier/internal/event"
+	"crier/internal/kafka"
+)
+
+// Bounds of what is read of `ticks` at a start.
+const (
+	recentTicks = 20_000 // of each partition, at most
+	recentLimit = 5 * time.Second
+)
+
+// loadPrices shows the last price of every symbol until a newer one comes: those that the
+// matcher has stored, and what has been written to `ticks` since. It is called when the
+// tail of `ticks` is open, or has lost its place; what the tail brings is newer.
+func (g *Gateway) loadPrices(ctx context.Context) error {
+	id, err := g.kafka.TopicID(ctx, kafka.Ticks)
+	if err != nil {
+		return err
+	}
+	stored, err := g.api.Alerts.MatchedTo(ctx, id) // before the prices, which may be newer
+	if err != nil {
+		return err
+	}
+	last, err := g.api.Prices.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range last {
+		g.hub.TickIfNone(l.Tick, l.Recorded)
+	}
+	_, ends, err := g.kafka.Bounds(ctx, kafka.Ticks)
+	if err != nil {
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, recentLimit)
+	defer cancel()
+	for n, end := range ends {
+		err := g.kafka.Reread(limit, kafka.Ticks, n, max(stored[n], end-recentTicks), end, func(r kafka.Record) bool {
+			if t, ok := g.tickOf(&r); ok {
+				g.hub.TickIfNone(t, r.Time)
+			}
+			return true
+		})
+		if err != nil && limit.Err() != nil && ctx.Err() == nil {
+			g.log.Warn("prices are as the matcher stored them last: reading what came since took too long", "partition", n, "limit", recentLimit)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading last prices: %w", err)
+		}
+	}
+	return nil
+}
+
+// tickOf reads a record of `ticks`; what cannot be read, or stands in another symbol's
+// partition, is the matcher's and the mover's business.
+func (g *Gateway) tickOf(r *kafka.Record) (event.Tick, bool) {
+	t, err := event.ParseTick(r.Value, r.Time)
+	if err != nil || kafka.Partition([]byte(t.Symbol), g.tickPartitions.Load()) != r.Partition {
+		return event.Tick{}, false
+	}
+	return t, true
+}
