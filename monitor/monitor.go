@@ -205,7 +205,8 @@ func (m *Monitor) choose(ctx context.Context, cfg feed.Config) (string, error) {
 func (m *Monitor) feed(ctx context.Context, f feed.Feed) error {
 	var wait lifecycle.Backoff
 	for {
-		out := &tickWriter{m: m, ctx: ctx, live: feed.KindOf(f.Name()) == feed.Live}
+		kind := feed.KindOf(f.Name())
+		out := &tickWriter{m: m, ctx: ctx, kind: kind, live: kind == feed.Live}
 		err := f.Run(ctx, out.emit)
 		if flushErr := out.flush(ctx); err == nil {
 			err = flushErr

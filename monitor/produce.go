@@ -8,6 +8,7 @@ import (
 
 	"crier/internal/event"
 	"crier/internal/kafka"
+	"crier/monitor/feed"
 )
 
 // maxUnacknowledged bounds the ticks of one feed that Kafka has not yet
@@ -16,14 +17,30 @@ const maxUnacknowledged = 10_000
 
 // tickWriter writes one feed's ticks to Kafka, many at once, in order.
 type tickWriter struct {
-	m    *Monitor
-	ctx  context.Context // of the feed's goroutine, which owns this writer
-	live bool
+	m     *Monitor
+	ctx   context.Context // of the feed's goroutine, which owns this writer
+	kind  string          // of the feed; see feed.KindOf
+	ahead bool            // that its times are in the future was logged
+	live  bool            // its first tick is to be noted
 
 	mu     sync.Mutex // guards the rest
 	cond   *sync.Cond
 	open   int
 	failed error
+}
+
+// boundTime replaces an exchange's time that no tick may have, as when it changes the
+// unit: the price is right all the same.
+func (w *tickWriter) boundTime(t *event.Tick) {
+	now := time.Now()
+	if w.kind != feed.Live || !t.Time.After(now.Add(event.MaxAhead)) {
+		return
+	}
+	if !w.ahead {
+		w.ahead = true
+		w.m.log.Warn("a feed's ticks have times in the future; the time of arrival is taken", "source", t.Source, "symbol", t.Symbol, "time", t.Time)
+	}
+	t.Time = now.UTC()
 }
 
 func (w *tickWriter) emit(t event.Tick) error {
@@ -46,6 +63,7 @@ func (w *tickWriter) emit(t event.Tick) error {
 	}
 	w.open++
 	w.mu.Unlock()
+	w.boundTime(&t)
 	rec := kafka.Record{Topic: kafka.Ticks, Key: []byte(t.Symbol), Value: t.AppendJSON(make([]byte, 0, 160))}
 	// A tick that was read must reach Kafka even while the part is being
 	// stopped; the client's delivery timeout bounds it.

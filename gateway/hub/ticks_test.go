@@ -18,7 +18,7 @@ func tick(symbol string, price int64) event.Tick {
 func seen(r *reader) []string {
 	var out []string
 	for _, s := range r.texts(Ticks) {
-		t, err := event.ParseTick([]byte(s), time.Time{})
+		t, err := event.ParseTick([]byte(s), time.Now())
 		if err != nil {
 			out = append(out, err.Error())
 			continue

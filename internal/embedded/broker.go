@@ -127,6 +127,7 @@ func (b *Broker) start(ctx context.Context, cfg BrokerConfig) error {
 		return fmt.Errorf("loading the embedded broker from %s: %w", b.dir, err)
 	}
 	b.limitPartitions()
+	b.stampArrival()
 	return nil
 }
 

@@ -106,8 +106,11 @@ func TestTickNamesFieldAndRule(t *testing.T) {
 		{`{"symbol":"X","price":"1","time":"yesterday"}`, "time", "time"},
 		{`{"symbol":"X","price":"1","time":5}`, "time", "type"},
 		{`{"symbol":"X","price":"1","source":5}`, "source", "type"},
+		{`{"symbol":"X","price":"1","time":"2099-01-01T00:00:00Z"}`, "time", "future"},
+		{`{"symbol":"X","price":"1","time":"2024-12-01T00:05:00.001Z"}`, "time", "future"},
+		{`{"symbol":"X","price":"1","time":"2024-12-01T02:05:00.001+02:00"}`, "time", "future"},
 	} {
-		_, err := ParseTick([]byte(c.in), time.Time{})
+		_, err := ParseTick([]byte(c.in), time.Date(2024, 12, 1, 0, 0, 0, 0, time.UTC))
 		requireFault(t, c.in, err, c.field, c.rule)
 	}
 }
@@ -117,6 +120,12 @@ func TestTickTimeDefaultsToTheRecords(t *testing.T) {
 	tick, err := ParseTick([]byte(`{"symbol":"temperature","price":-3.50}`), at)
 	if err != nil || !tick.Time.Equal(at) || tick.Price.String() != "-3.50" {
 		t.Errorf("got %+v, %v", tick, err)
+	}
+	for _, own := range []string{"2024-12-01T00:05:00Z", "2024-12-01T00:00:01Z", "2017-01-01T00:00:00Z", "1970-01-01T00:00:00Z"} {
+		tick, err := ParseTick([]byte(`{"symbol":"X","price":1,"time":"`+own+`"}`), at)
+		if err != nil || tick.Time.Format(time.RFC3339) != own {
+			t.Errorf("%s: %+v, %v", own, tick, err)
+		}
 	}
 }
 

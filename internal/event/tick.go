@@ -45,8 +45,14 @@ func (t Tick) AppendJSON(b []byte) []byte {
 // MarshalJSON is AppendJSON.
 func (t Tick) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil), nil }
 
-// ParseTick reads and checks one record of `ticks`. A tick without a time is
-// taken to have happened when it was recorded. The error is an Invalid.
+// MaxAhead is how far a tick's time may be after its arrival: clocks differ by seconds.
+// A time beyond it is a mistake (another unit, a wrong clock), and would move the time of
+// its symbol's stream, by which windows and candles go, to where no other tick comes.
+const MaxAhead = 5 * time.Minute
+
+// ParseTick reads and checks one record of `ticks`, which arrived at a time. A tick
+// without a time of its own is taken to have happened then. Times long past are good:
+// recordings are replayed. The error is an Invalid.
 func ParseTick(value []byte, recorded time.Time) (Tick, error) {
 	var raw struct {
 		Symbol *string         `json:"symbol"`
@@ -75,6 +81,8 @@ func ParseTick(value []byte, recorded time.Time) (Tick, error) {
 		at, err := ParseTime(*raw.Time)
 		if err != nil {
 			v.Add("time", "time", err.Error())
+		} else if at.After(recorded.Add(MaxAhead)) {
+			v.Add("time", "future", fmt.Sprintf("must be at most %v after the tick's arrival (%s)", MaxAhead, recorded.UTC().Format(time.RFC3339)))
 		}
 		t.Time = at
 	}

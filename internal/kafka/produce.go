@@ -22,7 +22,7 @@ var ErrUnacknowledged = errors.New("no acknowledgement from Kafka in time: wheth
 const produceLimit = 30 * time.Second
 
 // Produce writes records and returns when all in-sync replicas have each of
-// them, with Partition, Offset and Time set in recs. It returns when ctx ends, or
+// them, with Partition and Offset set in recs. It returns when ctx ends, or
 // after 30 s, whatever Kafka does: then, and after any other error, some may have
 // been written all the same. A topic that was deleted and made again is produced
 // to under its new id.
@@ -93,7 +93,7 @@ func (c *Client) produce(ctx context.Context, recs []*Record) (gone []*Record, e
 		return nil, a.err
 	}
 	for i, k := range out {
-		recs[i].Partition, recs[i].Offset, recs[i].Time = k.Partition, k.Offset, k.Timestamp
+		recs[i].Partition, recs[i].Offset = k.Partition, k.Offset
 	}
 	for _, i := range a.gone {
 		gone = append(gone, recs[i])
@@ -117,7 +117,7 @@ func (c *Client) ProduceAsync(ctx context.Context, r Record, done func(Record, e
 			c.stale[r.Topic] = true
 			c.mu.Unlock()
 		}
-		r.Partition, r.Offset, r.Time = k.Partition, k.Offset, k.Timestamp
+		r.Partition, r.Offset = k.Partition, k.Offset
 		done(r, err)
 	})
 }

@@ -24,7 +24,7 @@ type Record struct {
 	TopicID   string // UUID text; set on what was read
 	Partition int32
 	Offset    int64
-	Time      time.Time // the record's timestamp; set on what was read, and by a successful Produce
+	Time      time.Time // of its arrival at the broker (see topicConfig); set on what was read
 	Key       []byte
 	Value     []byte
 	Headers   []Header

@@ -48,11 +48,18 @@ type Layout struct {
 // TopicNames are all topics, in the order of the flow.
 var TopicNames = []string{Ticks, Triggers, Notifications, Deliveries, Results, Signals, DeadLetters, Incoming, Rooms}
 
+// A record's time is that of its arrival at the broker: cooldowns, expiry and retention go
+// by it, and a producer whose clock is wrong, or who sets it, must not decide them.
+const (
+	timestampType = "message.timestamp.type"
+	arrivalTime   = "LogAppendTime"
+)
+
 // topicConfig are the settings that Crier relies on.
 func (l Layout) topicConfig(topic string) map[string]string {
 	ms := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	day := 24 * time.Hour
-	c := map[string]string{"cleanup.policy": "delete", "retention.ms": ms(7 * day)}
+	c := map[string]string{"cleanup.policy": "delete", "retention.ms": ms(7 * day), timestampType: arrivalTime}
 	switch topic {
 	case Ticks:
 		c["retention.ms"], c["retention.bytes"] = ms(l.TicksRetention), strconv.FormatInt(l.TicksBytes, 10)
@@ -143,8 +150,9 @@ func (c *Client) correctTopic(ctx context.Context, adm *kadm.Client, full string
 	var changes []kadm.AlterConfig
 	var said []string
 	for _, k := range slices.Sorted(maps.Keys(want)) {
-		// An operator may keep records longer; the limits on size must hold.
-		if v := want[k]; is[k] != v && (k == "max.message.bytes" || is[k] == "") {
+		// An operator may keep records longer; the limits on size, and what a record's time
+		// is, must hold.
+		if v := want[k]; is[k] != v && (k == "max.message.bytes" || k == timestampType || is[k] == "") {
 			changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: k, Value: &v})
 			said = append(said, k+" to "+v)
 		}
@@ -188,5 +196,31 @@ func (c *Client) CheckTopics(ctx context.Context, names ...string) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("topics are missing: %s (crier topics makes them)", strings.Join(missing, ", "))
 	}
+	c.checkTimestamps(ctx, names)
 	return nil
+}
+
+// checkTimestamps warns of topics whose records have the times that their producers set.
+// What cannot be asked, because the right to describe settings is missing, is not known.
+func (c *Client) checkTimestamps(ctx context.Context, names []string) {
+	if c.cfg.Log == nil {
+		return
+	}
+	full := make([]string, len(names))
+	for i, name := range names {
+		full[i] = c.cfg.TopicPrefix + name
+	}
+	ctx, cancel := context.WithTimeout(ctx, topicsAppear)
+	defer cancel()
+	configs, err := kadm.NewClient(c.kgo).DescribeTopicConfigs(ctx, full...)
+	if err != nil {
+		return
+	}
+	for _, of := range configs {
+		for _, kv := range of.Configs {
+			if kv.Key == timestampType && kv.MaybeValue() != arrivalTime {
+				c.cfg.Log.Warn("a topic takes the times that producers set, by which alerts may fire at the wrong moment: crier topics changes that", "topic", of.Name, timestampType, kv.MaybeValue())
+			}
+		}
+	}
 }

@@ -38,6 +38,17 @@ func New(db *postgres.DB) *Store { return &Store{db} }
 // earlier tick never replaces a later one.
 func (s *Store) Put(ctx context.Context, last []Last) error { return put(ctx, s.db, last) }
 
+// boundTimes replaces times that no tick may have any more, since they lie far after its
+// arrival: an earlier version took them.
+func (l *Last) boundTimes() {
+	if latest := l.Recorded.Add(event.MaxAhead); l.StreamTime.After(latest) {
+		l.StreamTime = l.Recorded
+	}
+	if latest := l.Recorded.Add(event.MaxAhead); l.Time.After(latest) {
+		l.Time = l.Recorded
+	}
+}
+
 // PutTx is Put within a transaction.
 func PutTx(ctx context.Context, tx pgx.Tx, last []Last) error { return put(ctx, tx, last) }
 
@@ -87,6 +98,7 @@ func (s *Store) All(ctx context.Context) ([]Last, error) {
 		if stream != nil {
 			l.StreamTime = time.Unix(0, *stream).UTC()
 		}
+		l.boundTimes()
 		var err error
 		l.Price, err = decimal.Parse(text)
 		out = append(out, l)
