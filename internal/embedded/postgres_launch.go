@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -200,10 +201,24 @@ func (p *Postgres) reason(before map[string]int64) string {
 		said = append(append(said, '\n'), b...)
 	}
 	why := causes(string(said))
-	if strings.Contains(why, "No space left on device") {
-		return fmt.Sprintf("the disk of %s is full: %s", p.home, why)
+	// Its log may be on the same disk, and then says nothing.
+	if strings.Contains(why, "No space left on device") || free(p.home) < walSegment {
+		return fmt.Sprintf("no space left on device: the disk of %s is full: %s", p.home, why)
 	}
 	return why
+}
+
+// walSegment is the least that Postgres wants of a disk at a start, in bytes.
+const walSegment = 16 << 20
+
+// free is how much room a directory's disk has, in bytes; very much where that is not
+// known.
+func free(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return math.MaxInt64
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 // causes picks the lines of Postgres' log that say why it ended: its errors with what
