@@ -215,7 +215,7 @@ func (g *Gateway) outer(next http.Handler) http.Handler {
 			problem.Write(w, r, g.log, problem.New(problem.UnknownHost, "The host "+event.CleanText(r.Host)+" is not known here."))
 			return
 		}
-		if o := r.Header.Get("Origin"); o != "" && strings.HasPrefix(r.URL.Path, "/api/") {
+		if o := r.Header.Get("Origin"); o != "" {
 			h.Add("Vary", "Origin")
 			if g.originAllowed(r, o) {
 				h.Set("Access-Control-Allow-Origin", o)

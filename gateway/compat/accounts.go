@@ -109,13 +109,14 @@ func (c *clients) login(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// loginB is B's, and A's at its second address.
+// loginB is B's, and A's at its second address. B's clients know nothing of
+// refreshing either.
 func (c *clients) loginB(w http.ResponseWriter, r *http.Request) error {
 	in, err := c.logIn(w, r)
 	if err != nil {
 		return refuse(w, http.StatusUnauthorized, "error", err, textCredentials)
 	}
-	return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, "JWT token": in.Access})
+	return answer(w, http.StatusOK, map[string]string{"access": in.Access, "refresh": in.Refresh, "JWT token": in.Lasting})
 }
 
 // refresh is A's.

@@ -180,10 +180,10 @@ func loginForm(r *http.Request, p *problem.Problem) any {
 }
 
 // fromPage reports whether a script on a page makes a request. Browsers add the
-// first two headers to what a script POSTs (Fetch, sections 3.2 and 3.6), older
-// libraries the third.
+// first two headers to what a script POSTs (Fetch, sections 3.2 and 3.6), older ones
+// the third, and older libraries the last.
 func fromPage(r *http.Request) bool {
-	for _, name := range []string{"Origin", "Sec-Fetch-Mode", "X-Requested-With"} {
+	for _, name := range []string{"Origin", "Sec-Fetch-Mode", "Referer", "X-Requested-With"} {
 		if r.Header.Get(name) != "" {
 			return true
 		}

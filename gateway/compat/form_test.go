@@ -32,6 +32,7 @@ func TestFormsOfRefusals(t *testing.T) {
 		{"POST", "/login", wrong, nil, 400, `{"error":"Invalid credentials"}`},
 		{"POST", "/login", wrong, page, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
 		{"POST", "/login/", wrong, map[string]string{"Sec-Fetch-Mode": "cors"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
+		{"POST", "/login", wrong, map[string]string{"Referer": base + "/"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
 		{"POST", "/login", wrong, map[string]string{"X-Requested-With": "XMLHttpRequest"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
 		{"POST", "/login", `{}`, page, 400, `{"password":["is required"],"username":["username or email is required"]}`},
 		{"POST", "/login", `{}`, nil, 400, `{"error":"Invalid credentials"}`},
@@ -99,9 +100,30 @@ func TestPageOnAnotherPort(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "CRIER_ALLOWED_ORIGINS="+page+" ") {
 		t.Errorf("the refusal does not name the setting: %s %v", text, err)
 	}
-	conn, _, err := open(criertest.Start(t, "CRIER_ALLOWED_ORIGINS="+page))
+	allowed := criertest.Start(t, "CRIER_ALLOWED_ORIGINS="+page)
+	conn, _, err := open(allowed)
 	if err != nil {
 		t.Fatalf("with the setting: %v", err)
 	}
 	_ = conn.CloseNow()
+	// And its scripts may make the systems' requests, on every path.
+	for _, path := range []string{"/login", "/fetch_alerts", "/api/users/token/", "/account", "/ws/chat"} {
+		for p, want := range map[*criertest.Program]string{allowed: page, refused: ""} {
+			req, err := http.NewRequestWithContext(t.Context(), "OPTIONS", p.Facts().HTTP+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Origin", page)
+			req.Header.Set("Access-Control-Request-Method", "POST")
+			req.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if got := resp.Header.Get("Access-Control-Allow-Origin"); got != want {
+				t.Errorf("%s: allowed is %q, want %q", path, got, want)
+			}
+		}
+	}
 }

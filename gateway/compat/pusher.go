@@ -250,6 +250,9 @@ func (c *clients) deleteAccount(w http.ResponseWriter, r *http.Request) error {
 // object, as forms have them.
 func (f fields) target() (api.DestinationRequest, error) {
 	in := api.DestinationRequest{URL: f.present("url"), Method: f.present("http_method")}
+	if in.Method != nil {
+		*in.Method = strings.ToUpper(*in.Method) // as the older system compared it
+	}
 	if raw := f["headers"]; len(raw) > 0 && string(raw) != "null" {
 		var text string
 		if json.Unmarshal(raw, &text) == nil {

@@ -170,7 +170,7 @@ func TestPusherDestinations(t *testing.T) {
 		s.want("DELETE", "/destination", members{"destination_id": ids[method], "secret_token": secret}, 200, members{"status": true, "message": "Deleted Successfully"})
 	}
 	s.want("PATCH", "/destination", members{"destination_id": ids["POST"], "secret_token": other, "http_method": "PUT"}, 200, members{"status": false, "message": "Invalid Details"})
-	s.want("PATCH", "/destination", members{"destination_id": ids["POST"], "secret_token": secret, "http_method": "PUT", "headers": members{"X-Mine": "changed"}}, 200, members{"status": true, "message": "Updated Successfully"})
+	s.want("PATCH", "/destination", members{"destination_id": ids["POST"], "secret_token": secret, "http_method": "put", "headers": members{"X-Mine": "changed"}}, 200, members{"status": true, "message": "Updated Successfully"})
 	s.want("GET", "/server/incoming_data?data="+url.QueryEscape(`{"by":"query"}`)+fmt.Sprintf("&account_id=%v&secret_token=%s", id, secret), nil, 200, members{"status": true})
 	(&stranger{t: t, base: s.base, account: secret}).want("POST", "/server/incoming_data", members{"account_id": id, "data": members{"by": "header"}}, 200, members{"status": true})
 	came := make(map[string]int)

@@ -75,7 +75,7 @@ func TestSocketOfAKeptRefreshToken(t *testing.T) {
 	}
 }
 
-// E: the token of the login outlives access tokens: on requests, on a socket that is
+// E, and B: the token of the login outlives access tokens: on requests, on a socket that is
 // open, and on one that is opened then. Logging out ends it.
 func TestChatTokenLasts(t *testing.T) {
 	t.Parallel()
@@ -84,6 +84,7 @@ func TestChatTokenLasts(t *testing.T) {
 	s.want("POST", "/register", members{"username": "bob", "password": "correct horse", "email": "bob@example.org"}, 201, members{"username": nil, "email": nil})
 	_, in := s.do("POST", "/login", members{"username": "bob", "password": "correct horse"})
 	s.token = fmt.Sprint(in["token"])
+	_, alerts := s.do("POST", "/api/login", members{"username": "bob", "password": "correct horse"})
 	first := s.chat("/ws/chat/", false)
 	first.want(`{` + motd + `}`)
 	short := &stranger{t: t, base: s.base, kind: "Bearer", token: fmt.Sprint(in["access"])}
@@ -92,6 +93,10 @@ func TestChatTokenLasts(t *testing.T) {
 		return status == 401
 	})
 	s.want("GET", "/profile", nil, 200, members{"username": "bob", "email": nil})
+	b := &stranger{t: t, base: s.base, kind: "Bearer", token: fmt.Sprint(alerts["JWT token"])}
+	if status, text := b.raw("GET", "/api/alerts", nil); status != 200 {
+		t.Errorf("B's token: %d %s", status, text)
+	}
 	first.say(`{"type":"join","room_name":"friends"}`)
 	if m := first.hear(); m["code"] != "joined" {
 		t.Errorf("the open socket: %v", m)
