@@ -313,9 +313,12 @@ func busy(err error) error {
 // signIn begins a session, sets its cookie and returns its tokens.
 func (a *API) signIn(w http.ResponseWriter, r *http.Request, acc user.Account, kind user.Kind) (LoginAnswer, error) {
 	now := time.Now()
-	session, refresh, err := a.Users.StartSession(r.Context(), acc.UserID(), kind, r.UserAgent(), now, a.RefreshTTL)
+	session, refresh, ended, err := a.Users.StartSession(r.Context(), acc.UserID(), kind, r.UserAgent(), now, a.RefreshTTL)
 	if err != nil {
 		return LoginAnswer{}, err
+	}
+	for _, id := range ended {
+		a.sessionEnded(r.Context(), acc.UserID(), id)
 	}
 	id := token.Identity{UserID: acc.UserID(), Session: session, Username: acc.Username, Email: acc.Email, Expires: now.Add(a.AccessTTL)}
 	access, err := a.Tokens.Mint(id, now)

@@ -9,8 +9,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNoKey is an owner without a live key.
-var ErrNoKey = errors.New("no such key, or it is revoked")
+// Errors of keys.
+var (
+	ErrNoKey    = errors.New("no such key, or it is revoked")
+	ErrKeyLimit = fmt.Errorf("the service has %d keys that are not revoked, as many as one may have", MaxKeys)
+)
+
+// MaxKeys is how many live keys one owner may have.
+const MaxKeys = 20
 
 // Key is a service's API key as it can be shown: the key itself is known only
 // when it is made.
@@ -25,7 +31,20 @@ type Key struct {
 func (s *Store) MakeKey(ctx context.Context, owner string, now time.Time) (string, error) {
 	text, _ := secret()
 	text = "crier_" + text
-	if _, err := s.db.Exec(ctx, `insert into api_keys (hash, owner, created_at) values ($1, $2, $3)`, hashSecret(text), owner, now); err != nil {
+	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+		// One of an owner's at a time, so that two cannot pass the limit together.
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('api_keys ' || $1, 0))`, owner); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `
+			insert into api_keys (hash, owner, created_at) select $1, $2, $3
+			where (select count(*) from api_keys where owner = $2 and revoked_at is null) < $4`, hashSecret(text), owner, now, MaxKeys)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = ErrKeyLimit
+		}
+		return err
+	})
+	if err != nil {
 		return "", fmt.Errorf("making an API key: %w", err)
 	}
 	return text, nil

@@ -56,20 +56,40 @@ const (
 	Lasting Kind = true
 )
 
-// StartSession begins a session and returns its id and first refresh token.
-func (s *Store) StartSession(ctx context.Context, user event.UserID, kind Kind, agent string, now time.Time, ttl time.Duration) (id, refresh string, err error) {
+// MaxSessions is how many sessions of a user live at once. Programs that sign in at
+// each start and never sign out have many; one more ends the one that would end first.
+const MaxSessions = 500
+
+// StartSession begins a session and returns its id and first refresh token, and which
+// sessions it has ended because there were too many.
+func (s *Store) StartSession(ctx context.Context, user event.UserID, kind Kind, agent string, now time.Time, ttl time.Duration) (id, refresh string, ended []string, err error) {
 	refresh, hash := secret()
 	if len(agent) > 300 {
 		agent = agent[:300]
 	}
-	err = s.db.QueryRow(ctx, `
-		with s as (insert into sessions (id, user_id, user_agent, created_at, expires_at, lasting) values (gen_random_uuid(), $1, $2, $3, $4, $6) returning id)
-		, r as (insert into refresh_tokens (hash, session_id) select $5, id from s)
-		select id::text from s`, string(user), event.CleanText(agent), now, now.Add(ttl), hash, bool(kind)).Scan(&id)
+	err = s.db.Tx(ctx, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		// One sign-in of a user at a time, so that two cannot pass the limit together; the
+		// next statement sees what the one before has begun.
+		batch.Queue(`select pg_advisory_xact_lock(hashtextextended('sessions ' || $1, 0))`, string(user))
+		// Index sessions_live.
+		batch.Queue(`
+			update sessions set ended_at = $2 where id in (
+				select id from sessions where user_id = $1 and ended_at is null and expires_at > $2 order by expires_at desc, id offset $3)
+			returning id::text`, string(user), now, MaxSessions-1).Query(func(rows pgx.Rows) (err error) {
+			ended, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+		batch.Queue(`
+			with s as (insert into sessions (id, user_id, user_agent, created_at, expires_at, lasting) values (gen_random_uuid(), $1, $2, $3, $4, $6) returning id)
+			, r as (insert into refresh_tokens (hash, session_id) select $5, id from s)
+			select id::text from s`, string(user), event.CleanText(agent), now, now.Add(ttl), hash, bool(kind)).QueryRow(func(row pgx.Row) error { return row.Scan(&id) })
+		return tx.SendBatch(ctx, batch).Close()
+	})
 	if err != nil {
-		return "", "", fmt.Errorf("starting a session: %w", err)
+		return "", "", nil, fmt.Errorf("starting a session: %w", err)
 	}
-	return id, refresh, nil
+	return id, refresh, ended, nil
 }
 
 // Refresh exchanges a refresh token for the next one of its session, whose end

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"crier/internal/event"
 	"crier/internal/user"
 )
@@ -19,7 +21,7 @@ const (
 
 func (w *world) start(u event.UserID, agent string) (id, refresh string) {
 	w.t.Helper()
-	id, refresh, err := w.StartSession(w.t.Context(), u, user.Rotating, agent, now, ttl)
+	id, refresh, _, err := w.StartSession(w.t.Context(), u, user.Rotating, agent, now, ttl)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -83,7 +85,7 @@ func TestRefreshRotation(t *testing.T) {
 func TestLastingSession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id, token, err := w.StartSession(t.Context(), ann, user.Lasting, "bot", now, ttl)
+	id, token, _, err := w.StartSession(t.Context(), ann, user.Lasting, "bot", now, ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,4 +317,77 @@ func TestSweep(t *testing.T) {
 	if _, _, _, err := w.Refresh(t.Context(), token, now, ttl); !errors.Is(err, user.ErrRefresh) || w.live(live, now) {
 		t.Errorf("a swept session: %v", err)
 	}
+}
+
+// A user has MaxSessions sessions at most, also when they begin at once; the one that
+// would end first ends.
+func TestSessionsOfOneUser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.db.Exec(t.Context(), `
+		insert into sessions (id, user_id, user_agent, created_at, expires_at)
+		select gen_random_uuid(), '1', 'old', $1, $1::timestamptz + n * interval '1 minute' from generate_series(1, $2) n`, now, user.MaxSessions-5); err != nil {
+		t.Fatal(err)
+	}
+	first := w.ids(`select id::text from sessions order by expires_at limit 15`)
+	var all sync.WaitGroup
+	ended := make([][]string, 20)
+	for i := range ended {
+		all.Go(func() {
+			var err error
+			if _, _, ended[i], err = w.StartSession(t.Context(), "1", user.Rotating, "new", now, 100*time.Hour); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	got := slices.Concat(ended...)
+	slices.Sort(got)
+	slices.Sort(first)
+	if n := w.count(`select count(*) from sessions where ended_at is null`); n != user.MaxSessions || !slices.Equal(got, first) {
+		t.Errorf("%d sessions live, want %d; ended %d, want the 15 that would have ended first", n, user.MaxSessions, len(got))
+	}
+}
+
+// An owner has MaxKeys keys that are live, also when they are made at once.
+func TestKeysOfOneOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var all sync.WaitGroup
+	errs := make([]error, 2*user.MaxKeys)
+	for i := range errs {
+		all.Go(func() { _, errs[i] = w.MakeKey(t.Context(), "shop", now) })
+	}
+	all.Wait()
+	made := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			made++
+		case !errors.Is(err, user.ErrKeyLimit):
+			t.Error(err)
+		}
+	}
+	if made != user.MaxKeys {
+		t.Errorf("%d keys, want %d", made, user.MaxKeys)
+	}
+	if err := w.RevokeKeys(t.Context(), "shop", now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.MakeKey(t.Context(), "shop", now); err != nil {
+		t.Errorf("after a revocation: %v", err)
+	}
+}
+
+func (w *world) ids(query string) []string {
+	w.t.Helper()
+	rows, err := w.db.Query(w.t.Context(), query)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
 }
