@@ -5047,6 +5047,15 @@ const docTemplate = `{
         "api.StatusView": {
             "type": "object",
             "properties": {
+                "command": {
+                    "description": "On the embedded default: how a shell on this machine runs this program and starts\nit again, where Kafka listens, and the demo user's id.",
+                    "type": "string",
+                    "example": "go -C /src/crier run ."
+                },
+                "demo_user": {
+                    "type": "string",
+                    "example": "1"
+                },
                 "embedded": {
                     "type": "boolean"
                 },
@@ -5055,6 +5064,10 @@ const docTemplate = `{
                     "items": {
                         "$ref": "#/definitions/api.FeedView"
                     }
+                },
+                "kafka": {
+                    "type": "string",
+                    "example": "127.0.0.1:9092"
                 },
                 "mail": {
                     "description": "where the embedded mail catcher shows what it caught",
@@ -5065,6 +5078,10 @@ const docTemplate = `{
                 },
                 "signup": {
                     "type": "boolean"
+                },
+                "start_command": {
+                    "type": "string",
+                    "example": "go -C /src/crier run ."
                 },
                 "symbols": {
                     "type": "array",

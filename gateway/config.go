@@ -36,6 +36,9 @@ type Config struct {
 	StreamOutbox   int // bytes that may wait for one stream
 	PrefillKey     bool
 	MailPage       string // address of the embedded mail catcher's page, for those who may see it
+	// How a shell runs this program, and how it starts it again; Kafka's address.
+	// Of the embedded default, for users of this machine; else empty.
+	Command, StartCommand, KafkaAddr string
 	// A peer of HTTP/2 that says nothing, also to a ping, or takes nothing for so
 	// long is cut, with all its streams; 0: DefaultPeerTimeout.
 	PeerTimeout  time.Duration

@@ -117,7 +117,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
-			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, HTTPSFunc: g.https, RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
+			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, Command: cfg.Command, StartCommand: cfg.StartCommand, KafkaAddr: cfg.KafkaAddr, HTTPSFunc: g.https, RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
 		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,

@@ -57,6 +57,9 @@ type Config struct {
 	RefreshTTL     time.Duration
 	Symbols        []string
 	MailPage       string                     // of the embedded mail catcher
+	Command        string                     // runs this program from a shell, on the embedded default
+	StartCommand   string                     // the same with the arguments it was started with
+	KafkaAddr      string                     // Kafka's, on the embedded default
 	HTTPSFunc      func(*http.Request) bool   // whether the client's own connection is encrypted
 	RemoteFunc     func(*http.Request) string // the client's address, behind trusted proxies
 	SameOriginFunc func(*http.Request) bool   // whether it comes from a page of ours, or from no page

@@ -133,13 +133,19 @@ type FeedView struct {
 
 // StatusView is what a page needs to know before anyone signs in.
 type StatusView struct {
-	Version  string     `json:"version"`
-	Embedded bool       `json:"embedded"`
-	Users    string     `json:"users" enums:"own,external"`
-	Signup   bool       `json:"signup"`
-	Mail     string     `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
-	Symbols  []string   `json:"symbols"`
-	Feeds    []FeedView `json:"feeds"`
+	Version  string `json:"version"`
+	Embedded bool   `json:"embedded"`
+	Users    string `json:"users" enums:"own,external"`
+	Signup   bool   `json:"signup"`
+	Mail     string `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
+	// On the embedded default: how a shell on this machine runs this program and starts
+	// it again, where Kafka listens, and the demo user's id.
+	Command      string       `json:"command,omitempty" example:"go -C /src/crier run ."`
+	StartCommand string       `json:"start_command,omitempty" example:"go -C /src/crier run ."`
+	Kafka        string       `json:"kafka,omitempty" example:"127.0.0.1:9092"`
+	DemoUser     event.UserID `json:"demo_user,omitempty" example:"1"`
+	Symbols      []string     `json:"symbols"`
+	Feeds        []FeedView   `json:"feeds"`
 	// How many times a second this gateway sends ticks, of late: 10 at most, less
 	// while it has more to write than it can.
 	TickRate   float64   `json:"tick_rate"`
@@ -154,7 +160,7 @@ type StatusView struct {
 //	@Router		/status [get]
 func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
 	now := time.Now()
-	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Symbols: notNil(a.Symbols), Feeds: []FeedView{}, TickRate: math.Round(10*a.Hub.TickStats().Reached) / 10, ServerTime: now.UTC()}
+	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Command: a.Command, StartCommand: a.StartCommand, Kafka: a.KafkaAddr, DemoUser: a.demoUser(), Symbols: notNil(a.Symbols), Feeds: []FeedView{}, TickRate: math.Round(10*a.Hub.TickStats().Reached) / 10, ServerTime: now.UTC()}
 	if a.ExternalUsers {
 		st.Users = "external"
 	}

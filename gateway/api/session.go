@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -125,11 +126,13 @@ func (a *API) EnsureUser(ctx context.Context, name, password string) error {
 }
 
 // ExampleUser is the user that examples name: the demo user where there is one.
-func (a *API) ExampleUser() event.UserID {
+func (a *API) ExampleUser() event.UserID { return cmp.Or(a.demoUser(), "7") }
+
+func (a *API) demoUser() event.UserID {
 	if id := a.demo.Load(); id != nil {
 		return *id
 	}
-	return "7"
+	return ""
 }
 
 // LoginRequest is the body of POST /login: username or email, and password.

@@ -1,8 +1,12 @@
 package command
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"crier/consumer"
 	"crier/gateway"
@@ -59,6 +63,19 @@ func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Autho
 	cfg.PrefillKey, cfg.Listener = cfg.Embedded, l
 	if cfg.Embedded && mail != "" {
 		cfg.MailPage = mail + "/"
+	}
+	if cfg.Embedded {
+		executable, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("finding this program's file: %w", err)
+		}
+		dataDir, err := filepath.Abs(h.e.dataDir)
+		if err != nil {
+			return nil, fmt.Errorf("CRIER_DATA_DIR: %w", err)
+		}
+		cfg.Command = commandLine(executable, sourceDir(), dataDir)
+		cfg.StartCommand = cfg.Command + shellWords(h.e.Args)
+		cfg.KafkaAddr = strings.Join(c.KafkaBrokers, ",")
 	}
 	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)
 }

@@ -102,7 +102,7 @@ export function alertForm(signal, created) {
     const request = wish();
     const example = { ...request };
     for (const name of needs) example[name] ||= EXAMPLES[name];
-    line.set(alertCommand(example, get('user')?.id));
+    line.set(alertCommand(example));
     paintDistance(request);
     chart?.paint();
   }

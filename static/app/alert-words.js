@@ -1,5 +1,6 @@
 // An alert in words, and what its price has to do until it fires.
 
+import { bearer } from './terminal.js';
 import { compare, percentBetween, percentText, priceText } from './format.js';
 
 /** The API's conditions, how a person says them, and what each needs. */
@@ -91,7 +92,7 @@ export function alertRequest({ symbol, condition, note, email, repeat, cooldown,
 }
 
 /** The same from a terminal, with a token minted on the spot. */
-export function alertCommand(request, userId = 'ID') {
+export function alertCommand(request) {
   const json = JSON.stringify(request).replaceAll("'", "'\\''");
-  return `curl -H "Authorization: Bearer $(go run . token --user ${userId})" -H 'Content-Type: application/json' -d '${json}' ${location.origin}/api/v1/alerts`;
+  return `curl ${bearer()} -H 'Content-Type: application/json' -d '${json}' ${location.origin}/api/v1/alerts`;
 }

@@ -7,7 +7,7 @@ import { clockText, delayText } from './format.js';
 import { popover } from './popover.js';
 import { get, on } from './state.js';
 import * as stream from './stream.js';
-import { command } from './terminal.js';
+import { command, crier } from './terminal.js';
 import { announce } from './toast.js';
 
 // How long the outcome of a reconnect stands in the chip itself.
@@ -108,7 +108,7 @@ function makePanel() {
     again.hidden = state.name !== 'waiting';
     setText(cut, state.name === 'closed' ? 'Connect' : 'Disconnect');
     const user = get('user');
-    line.set(user ? `go run . listen --user ${user.id}` : `curl -N '${location.origin}/api/v1/stream?topics=ticks:${get('status')?.symbols?.[0] ?? 'BTCUSDT'}'`);
+    line.set((user && crier(`listen --user ${user.id}`)) || `curl -N '${location.origin}/api/v1/stream?topics=ticks:${get('status')?.symbols?.[0] ?? 'BTCUSDT'}'`);
   };
   return { node, refresh };
 }

@@ -157,7 +157,7 @@ function accountDetail(account) {
     token && secretPanel('Secret token', 'Shown this once: whoever has it may push data in and change destinations.', token),
     h('dl', { class: 'facts' }, fact('Number', account.id), fact('Email', account.email), account.website ? fact('Website', account.website) : ''),
     h('h3', {}, 'Push data in'),
-    commands(['Over HTTP', command(push)], ['As a record of topic incoming', command(`echo '{"account_id":${account.id},"data":{"order":4711}}' | kcat -b 127.0.0.1:9092 -P -t incoming -k ${account.id}`)]));
+    commands(['Over HTTP', command(push)], ['As a record of topic incoming', command(get('status')?.kafka ? `echo '{"account_id":${account.id},"data":{"order":4711}}' | kcat -b ${get('status').kafka} -P -t incoming -k ${account.id}` : '')]));
 }
 
 const fact = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));

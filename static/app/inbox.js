@@ -10,7 +10,7 @@ import { go } from './router.js';
 import { split } from './split.js';
 import { get, on } from './state.js';
 import { stepsCard } from './steps.js';
-import { command, commands } from './terminal.js';
+import { command, commands, crier, somebody } from './terminal.js';
 import { sayFailed } from './toast.js';
 
 const TYPING_MS = 250;
@@ -149,12 +149,12 @@ function noticeFor() {
 }
 
 function nothingSelected() {
-  const id = get('user')?.id ?? 'ID';
+  const id = somebody();
   return h('div', { class: 'detail nothing' },
     h('h2', {}, 'From a terminal'),
     commands(
-      ['Send to this inbox', command(`go run . send --user ${id} --title "Hello" --body "From a terminal"`)],
-      ['Follow this inbox', command(`go run . listen --user ${id}`)]));
+      ['Send to this inbox', command(crier(`send --user ${id} --title "Hello" --body "From a terminal"`))],
+      ['Follow this inbox', command(crier(`listen --user ${id}`))]));
 }
 
 async function loadMore(event) {

@@ -9,7 +9,7 @@ import { go } from './router.js';
 import { MAX_UNREAD, rooms } from './room-store.js';
 import { get, on } from './state.js';
 import { enterRoom } from './stream.js';
-import { command, commands } from './terminal.js';
+import { command, commands, crier } from './terminal.js';
 
 const PURPOSE = 'What is said in a room comes to everybody who follows it, in one order; whoever opens it is seen there.';
 
@@ -44,7 +44,7 @@ export function roomsView(root, params) {
     if (!get('user')) return gatePanel('rooms', 'Rooms are for people with a name', PURPOSE);
     if (rooms.phase === 'failed') return failedPanel('The rooms could not be loaded.', rooms.error, () => rooms.load());
     if (rooms.phase === 'loading') return skeleton(3);
-    return emptyPanel('rooms', 'No rooms yet', `${PURPOSE} An operator makes them:`, command('go run . rooms add friends'));
+    return emptyPanel('rooms', 'No rooms yet', `${PURPOSE} An operator makes them:`, command(crier('rooms add friends')));
   }
 
   function paintMiddle() {
@@ -118,5 +118,5 @@ function updateRow(node, room, selected) {
 function nothingSelected() {
   return h('div', { class: 'detail nothing' },
     emptyPanel('rooms', 'Choose a room', PURPOSE, h('button', { type: 'button', class: 'primary', onclick: () => go(`/rooms/${rooms.list[0].name}`) }, `Go into ${rooms.list[0].name}`)),
-    commands(['A bot that answers /stock=SYMBOL in every room', command('go run . bot --register --password "a long one"')], ['Another room', command('go run . rooms add NAME')]));
+    commands(['A bot that answers /stock=SYMBOL in every room', command(crier('bot --register --password "a long one"'))], ['Another room', command(crier('rooms add team'))]));
 }

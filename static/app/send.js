@@ -10,7 +10,7 @@ import { shellWord } from './format.js';
 import { sendFields } from './send-fields.js';
 import { ensureUser } from './session.js';
 import { get, on } from './state.js';
-import { command, commands } from './terminal.js';
+import { bearer, command, commands, crier, somebody } from './terminal.js';
 import { sendTraced } from './trace.js';
 
 export function sendView(root) {
@@ -32,14 +32,16 @@ export function sendView(root) {
     h('header', { class: 'head' }, h('h1', { tabindex: '-1' }, 'Send')),
     h('div', { class: 'columns' }, h('div', {}, form),
       h('div', {}, result,
-        h('section', { class: 'from-terminal' }, h('h2', {}, 'The same from a terminal'), commands(['With Crier itself', cli], ['Over HTTP, with a service key', curl])))));
+        h('section', { class: 'from-terminal' }, h('h2', {}, 'The same from a terminal'), commands(['With Crier itself', cli], ['Over HTTP', curl])))));
 
   function refresh() {
     const { record } = fields.wish();
-    if (record.user_id === '') record.user_id = 'ID';
-    if (record.topic === '') record.topic = 'TOPIC';
-    cli.set(`go run . send ${flags(record)}`);
-    curl.set(`curl -H "X-API-Key: $CRIER_API_KEY" -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(record))} ${location.origin}/api/v1/notifications`);
+    if (record.user_id === '') record.user_id = somebody();
+    if (record.topic === '') record.topic = 'news';
+    cli.set(crier(`send ${flags(record)}`));
+    // To oneself a token is enough.
+    const mine = record.user_id !== undefined && record.user_id === somebody();
+    curl.set(`curl ${mine ? bearer() : '-H "X-API-Key: $CRIER_API_KEY"'} -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(record))} ${location.origin}/api/v1/notifications`);
     submit.textContent = record.deliver_at ? 'Send then' : 'Send';
   }
 

@@ -10,7 +10,7 @@ import { whileBusy } from './form.js';
 import { ensureUser } from './session.js';
 import { get, kept, on } from './state.js';
 import { lastId } from './stream.js';
-import { command } from './terminal.js';
+import { command, crier, somebody } from './terminal.js';
 import { priceOf, symbols } from './ticks.js';
 import { sendTraced } from './trace.js';
 
@@ -90,7 +90,7 @@ function sendStep() {
     text.textContent = user || !get('status')?.embedded
       ? 'It goes through Kafka into your inbox and from there to this page.'
       : 'It goes through Kafka into your inbox and from there to this page. A guest account is made for it.';
-    line.set(`go run . send --user ${user?.id ?? 'ID'} --title "Hello" --body "From a terminal"`);
+    line.set(crier(`send --user ${somebody()} --title "Hello" --body "From a terminal"`));
   };
   return self;
 }
@@ -144,7 +144,7 @@ function alertStep() {
     }
     const away = percentText(percentBetween(priceOf(request.symbol).price, request.target));
     text.textContent = `When ${request.symbol} ${CONDITIONS.above.words} ${priceText(request.target)}, ${away} from here: be told once.`;
-    line.set(alertCommand(request, get('user')?.id));
+    line.set(alertCommand(request));
   };
   // The sentence follows the price, but no faster than it can be read.
   setInterval(() => { if (self.node.isConnected) self.refresh(); }, 2_000);
@@ -154,7 +154,7 @@ function alertStep() {
 
 function restartStep() {
   const trace = h('ol', { class: 'trace', 'aria-live': 'polite' });
-  const line = command('go run .');
+  const line = command('');
   const button = h('button', { type: 'button', 'data-testid': 'step-restart', onclick: () => watch() }, 'Watch me do it');
   const text = h('p', {}, 'Stop the server with Ctrl-C and start it again: see that nothing is lost.');
   const self = step(3, 'Stop and start', text, button, trace, line);
@@ -198,6 +198,9 @@ function restartStep() {
     before = '';
     write('done', how.gap ? 'reloaded' : 'caught up,', how.gap ? 'the inbox: the server no longer kept all of it' : `${how.missed.toLocaleString('en')} missed, nothing lost`);
   });
-  self.refresh = () => { self.node.hidden = get('status')?.embedded === false; };
+  self.refresh = () => {
+    self.node.hidden = get('status')?.embedded === false;
+    line.set(get('status')?.start_command ?? '');
+  };
   return self;
 }

@@ -1,9 +1,19 @@
 // The command that does the same from a terminal, ready to copy.
 
 import { h, icon, setText } from './dom.js';
+import { get } from './state.js';
 import { announce } from './toast.js';
 
 const COPIED_MS = 1_500;
+
+/** A command of Crier itself as it runs from any folder here; '' where this page does not know how, which shows nothing. */
+export const crier = (args) => (get('status')?.command ? `${get('status').command} ${args}` : '');
+
+/** Whose inbox a command names: the person's, else one that exists. */
+export const somebody = () => get('user')?.id ?? get('status')?.demo_user ?? 'ID';
+
+/** A header that says who asks, with a token of somebody's that is made on the spot where that is possible. */
+export const bearer = () => `-H "Authorization: Bearer ${crier('x') ? `$(${crier(`token --user ${somebody()}`)})` : '$TOKEN'}"`;
 
 /** A command line; `set(text)` on the node changes it, an empty one is not shown. */
 export function command(text, label = 'Copy the command') {
