@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -100,6 +101,10 @@ func TestPageOnAnotherPort(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "CRIER_ALLOWED_ORIGINS="+page+" ") {
 		t.Errorf("the refusal does not name the setting: %s %v", text, err)
 	}
+	criertest.Eventually(t, 30*time.Second, "the log names the origin", func() bool {
+		log := refused.Log()
+		return strings.Contains(log, `msg="stream refused: origin not allowed"`) && strings.Contains(log, "origin="+page)
+	})
 	allowed := criertest.Start(t, "CRIER_ALLOWED_ORIGINS="+page)
 	conn, _, err := open(allowed)
 	if err != nil {

@@ -1,7 +1,13 @@
 package user_test
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"crier/internal/event"
 	"crier/internal/user"
@@ -77,5 +83,73 @@ func TestRenewHash(t *testing.T) {
 		if got, err := w.ByID(t.Context(), ann.UserID()); err != nil || got.PasswordHash != c.want {
 			t.Errorf("%+v: %q, %v", c, got.PasswordHash, err)
 		}
+	}
+}
+
+// An imported account keeps its id, and new ones get ids behind it, also while others
+// sign up: none gets an id that is taken.
+func TestCreateAsBesideSignUps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const signUps = 40
+	var wg sync.WaitGroup
+	for i := range signUps {
+		wg.Go(func() {
+			if _, err := w.create(fmt.Sprintf("new%d", i), ""); err != nil {
+				t.Errorf("signing up beside an import: %v", err)
+			}
+		})
+	}
+	taken := 0
+	for i := range int64(20) {
+		id := 3 * (i + 1)
+		err := w.db.Tx(t.Context(), func(tx pgx.Tx) error {
+			_, err := user.CreateAs(t.Context(), tx, user.Account{ID: id, Username: fmt.Sprintf("old%d", i), CreatedAt: now})
+			return err
+		})
+		if errors.Is(err, user.ErrIDTaken) {
+			taken++
+		} else if err != nil {
+			t.Errorf("importing the id %d: %v", id, err)
+		}
+	}
+	wg.Wait()
+	last, err := w.create("last", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last.ID < 60 {
+		t.Errorf("the last one has the id %d, %d were taken", last.ID, taken)
+	}
+	if got, err := w.ByID(t.Context(), event.UserID(strconv.FormatInt(last.ID, 10))); err != nil || got.Username != "last" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// An imported address counts as confirmed, of each user who has it; the first can sign
+// in by it.
+func TestVouch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, name := range []string{"ann", "bob"} {
+		err := w.db.Tx(t.Context(), func(tx pgx.Tx) error {
+			_, err := user.CreateAs(t.Context(), tx, user.Account{ID: int64(i) + 1, Username: name, Email: "Both@example.org", CreatedAt: now})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[event.UserID]bool{"1": true, "2": false} {
+		if acc, err := w.ByID(t.Context(), id); err != nil || acc.EmailConfirmed != want || acc.Email != "Both@example.org" {
+			t.Errorf("user %s: %+v, %v; want its own %v", id, acc, err, want)
+		}
+		claims, err := w.Claims(t.Context(), id)
+		if err != nil || len(claims) != 1 || claims[0].ConfirmedAt == nil {
+			t.Errorf("claims of user %s: %+v, %v", id, claims, err)
+		}
+	}
+	if open, err := w.Unconfirmed(t.Context(), "both@example.org"); err != nil || len(open) != 0 {
+		t.Errorf("unconfirmed: %+v, %v", open, err)
 	}
 }
