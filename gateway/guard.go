@@ -285,6 +285,10 @@ func (g *Gateway) open(r *http.Request, system string) bool {
 	if !slices.Contains(g.cfg.CompatOpen, system) || !g.sameOrigin(r) {
 		return false
 	}
+	// A page of another site can point its own name here, and is of the same origin then.
+	if page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""; page && !hostname.Known(r.Host, g.hosts) {
+		return false
+	}
 	peer, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil || !g.trusted(peer) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "") {
 		return false // a proxy that is not trusted hides where the request comes from

@@ -63,8 +63,10 @@ func TestOpenTo(t *testing.T) {
 	t.Parallel()
 	trusting := criertest.Start(t, "CRIER_COMPAT_OPEN=notifications", "CRIER_COMPAT_NETWORKS=10.1.0.0/16,2001:db8::1", "CRIER_TRUSTED_PROXIES=127.0.0.1")
 	proud := criertest.Start(t, "CRIER_COMPAT_OPEN=notifications")
+	// Here any name is taken, as on a listener that is not on loopback.
+	wide := criertest.Start(t, "CRIER_COMPAT_OPEN=notifications", "CRIER_ALLOWED_HOSTS=*")
 	closed := criertest.Start(t)
-	for _, p := range []*criertest.Program{trusting, proud, closed} {
+	for _, p := range []*criertest.Program{trusting, proud, wide, closed} {
 		p.SignUp("ann")
 	}
 	origin := map[string]string{"Origin": "https://evil.example"}
@@ -81,6 +83,8 @@ func TestOpenTo(t *testing.T) {
 		{"an untrusted proxy", proud, from("127.0.0.1"), 401}, {"an untrusted proxy's new header", proud, map[string]string{"Forwarded": "for=127.0.0.1"}, 401},
 		{"a page of another origin", proud, origin, 401}, {"a page of a hidden origin", proud, map[string]string{"Origin": "null"}, 401},
 		{"a page of another site", proud, map[string]string{"Sec-Fetch-Site": "cross-site"}, 401}, {"its own page", proud, map[string]string{"Origin": proud.Facts().HTTP}, 200},
+		{"a page that has pointed its name here", wide, map[string]string{"Origin": "http://evil.example", "Host": "evil.example"}, 401},
+		{"a program that asks by a name", wide, map[string]string{"Host": "crier.example"}, 200},
 		{"not opened", closed, nil, 401},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", c.p.Facts().HTTP+"/api/notifications/send", strings.NewReader(`{"user_id":1,"payload":1}`))
@@ -89,6 +93,9 @@ func TestOpenTo(t *testing.T) {
 		}
 		for name, v := range c.header {
 			req.Header.Set(name, v)
+		}
+		if host := c.header["Host"]; host != "" {
+			req.Host = host
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
