@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -28,6 +29,9 @@ type Config struct {
 	User        string
 	Password    string
 	Log         *slog.Logger
+	// Dial opens connections, without TLS; nil: as usual. Tests cut, hold and change
+	// what goes over them.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// DeliveryTimeout is how long a record may wait to be sent; 0:
 	// DefaultDeliveryTimeout.
 	DeliveryTimeout time.Duration
@@ -56,6 +60,9 @@ func (c Config) options() ([]kgo.Opt, error) {
 	}
 	if c.Log != nil {
 		opts = append(opts, kgo.WithLogger(newLogger(c.Log)))
+	}
+	if c.Dial != nil {
+		opts = append(opts, kgo.Dialer(c.Dial))
 	}
 	if c.TLS {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}

@@ -140,7 +140,8 @@ type Batch struct {
 	Records []Record
 }
 
-// Poll waits for records, at most limit of them; with an error there are none.
+// Poll waits for records, at most limit of them; with an error there are none. Release
+// is called after each, whatever it brought: until then no rebalance goes on.
 // Errors that the client retries itself are not returned. A topic that was deleted
 // and made again is read from its beginning within seconds.
 func (g *Group) Poll(ctx context.Context, limit int) (Batch, error) {
