@@ -126,6 +126,14 @@ func TestLastingSession(t *testing.T) {
 			at = used
 		}
 	}
+	// A ticket of a token without an end has none either.
+	ticket, err := w.MakeTicket(t.Context(), user.Ticket{UserID: ann, Session: id}, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.UseTicket(t.Context(), ticket, at); err != nil || !got.TokenEnds.IsZero() {
+		t.Errorf("the ticket: %+v, %v", got, err)
+	}
 	if err := w.Prolong(t.Context(), ids, at.Add(ttl), ttl); err != nil {
 		t.Fatal(err)
 	}
