@@ -122,6 +122,9 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
 		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
 	}
+	if db != nil { // what only checks a configuration has none
+		g.api.Conns = int(db.Config().MaxConns)
+	}
 	g.api.Prepare(reg)
 	return g, nil
 }

@@ -108,7 +108,12 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	if !streaming {
 		w.Header().Set("Cache-Control", "no-store")
 	}
-	return rt.Handler(w, r.WithContext(api.WithPrincipal(r.Context(), who)))
+	w, r, done, err := g.api.Admit(w, r.WithContext(api.WithPrincipal(r.Context(), who)), who, rt.Work)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return api.TookTooLong(r, rt.Handler(w, r))
 }
 
 // meantFor refuses a request that names another user than the one who makes it.

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -141,65 +143,174 @@ type ExportView struct {
 	Addresses     []user.Claim             `json:"addresses"` // that mail was asked for
 }
 
-// exportPage is how much is read at once.
-const exportPage = 1000
+// exportPage is how much is read at once: notifications may be 100 KiB each.
+const exportPage = 100
+
+// exportFirings is how many firings of an alert are exported, the newest.
+const exportFirings = 1000
 
 // Export shows everything that is kept of the person.
 //
 //	@Summary	Take one's data along
 //	@Tags		account
 //	@Success	200	{object}	ExportView
-//	@Failure	401	{object}	Problem
+//	@Failure	401,429	{object}	Problem
 //	@Security	bearer
 //	@Router		/export [get]
 func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	who, now, ctx := Who(r), time.Now(), r.Context()
-	out := ExportView{User: UserView{ID: who.UserID, Username: who.Username, Email: who.Email}, Firings: make(map[int64][]alert.Firing), Alerts: []alert.Alert{}, Notifications: []event.Stored{}}
+	me := UserView{ID: who.UserID, Username: who.Username, Email: who.Email}
 	if acc, err := a.account(ctx, who); err == nil {
-		out.User = view(acc)
+		me = view(acc)
 	} else if !a.ExternalUsers {
 		return err
 	}
-	var err error
-	if out.Sessions, err = a.Users.Sessions(ctx, who.UserID, now); err != nil {
+	sessions, err := a.Users.Sessions(ctx, who.UserID, now)
+	if err != nil {
 		return err
 	}
-	if out.Addresses, err = a.Users.Claims(ctx, who.UserID); err != nil {
+	addresses, err := a.Users.Claims(ctx, who.UserID)
+	if err != nil {
 		return err
 	}
-	if out.Accounts, err = a.Destinations.ExportOf(ctx, who.UserID); err != nil {
+	accounts, err := a.Destinations.ExportOf(ctx, who.UserID)
+	if err != nil {
 		return err
 	}
-	for after, more := int64(0), true; more; {
-		page, err := a.Inbox.After(ctx, who.UserID, after, exportPage)
-		if err != nil {
-			return err
-		}
-		out.Notifications = append(out.Notifications, page...)
-		if more = len(page) == exportPage; more {
-			after = page[len(page)-1].ID
-		}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Disposition", `attachment; filename="crier-export.json"`)
+	out := &exportWriter{w: w}
+	out.member("user", me)
+	out.member("sessions", notNil(sessions))
+	out.member("accounts", accounts)
+	out.member("addresses", notNil(addresses))
+	err = a.exportAlerts(ctx, out, who.UserID, now)
+	if err == nil {
+		err = a.exportNotifications(ctx, out, who.UserID)
 	}
-	if out.Said, err = a.Inbox.SaidBy(ctx, who.UserID); err != nil {
-		return err
+	if err == nil {
+		err = a.exportSaid(ctx, out, who.UserID)
 	}
-	for before, more := int64(0), true; more; {
+	if out.err = errors.Join(out.err, err); out.err != nil {
+		// The answer has begun: its reader must see that it is not whole.
+		a.Log.Warn("an export was broken off", "user", who.UserID, "error", out.err)
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write([]byte("}\n"))
+	return nil
+}
+
+// exportAlerts writes the alerts, then their firings, by alert.
+func (a *API) exportAlerts(ctx context.Context, out *exportWriter, uid event.UserID, now time.Time) error {
+	var fired []int64
+	out.begin("alerts", "[")
+	for before, more := int64(0), true; more && out.err == nil; {
 		var page []alert.Alert
-		page, _, more, err = a.Alerts.List(ctx, who.UserID, alert.Filter{Before: before, Limit: exportPage}, now)
-		if err != nil {
+		var err error
+		if page, _, more, err = a.Alerts.List(ctx, uid, alert.Filter{Before: before, Limit: exportPage}, now); err != nil {
 			return err
 		}
 		for _, al := range page {
-			before = al.ID
-			if al.Firings == 0 {
-				continue
-			}
-			if out.Firings[al.ID], _, _, err = a.Alerts.Firings(ctx, who.UserID, al.ID, 0, exportPage); err != nil {
-				return err
+			out.entry(al)
+			if before = al.ID; al.Firings > 0 {
+				fired = append(fired, al.ID)
 			}
 		}
-		out.Alerts = append(out.Alerts, page...)
 	}
-	w.Header().Set("Content-Disposition", `attachment; filename="crier-export.json"`)
-	return encode(w, http.StatusOK, out)
+	out.end("]")
+	out.begin("firings", "{")
+	for _, id := range fired {
+		list, _, _, err := a.Alerts.Firings(ctx, uid, id, 0, exportFirings)
+		if err != nil {
+			return err
+		}
+		out.keyed(strconv.FormatInt(id, 10), list)
+	}
+	out.end("}")
+	return nil
 }
+
+func (a *API) exportNotifications(ctx context.Context, out *exportWriter, uid event.UserID) error {
+	out.begin("notifications", "[")
+	for after, more := int64(0), true; more && out.err == nil; {
+		page, err := a.Inbox.After(ctx, uid, after, exportPage)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			out.entry(&page[i])
+			after = page[i].ID
+		}
+		more = len(page) == exportPage
+	}
+	out.end("]")
+	return nil
+}
+
+func (a *API) exportSaid(ctx context.Context, out *exportWriter, uid event.UserID) error {
+	out.begin("said", "[")
+	owner, after := event.UserID(""), int64(0)
+	for more := true; more && out.err == nil; {
+		page, err := a.Inbox.SaidBy(ctx, uid, owner, after, exportPage)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			out.entry(&page[i])
+			owner, after = page[i].UserID, page[i].ID
+		}
+		more = len(page) == exportPage
+	}
+	out.end("]")
+	return nil
+}
+
+// exportWriter writes one JSON object, member by member, and keeps the first error.
+type exportWriter struct {
+	w       http.ResponseWriter
+	members int
+	entries int // of the array or object that is open
+	err     error
+}
+
+func (e *exportWriter) write(b []byte) {
+	if e.err == nil {
+		_, e.err = e.w.Write(b)
+	}
+}
+
+func (e *exportWriter) name(name string) {
+	sep := `,"`
+	if e.members++; e.members == 1 {
+		sep = `{"`
+	}
+	e.write([]byte(sep + name + `":`))
+}
+
+func (e *exportWriter) member(name string, v any) {
+	b, err := json.Marshal(v)
+	e.err = errors.Join(e.err, err)
+	e.name(name)
+	e.write(b)
+}
+
+func (e *exportWriter) begin(name, bracket string) {
+	e.name(name)
+	e.write([]byte(bracket))
+	e.entries = 0
+}
+
+func (e *exportWriter) entry(v any) { e.put("", v) }
+
+func (e *exportWriter) keyed(key string, v any) { e.put(`"`+key+`":`, v) }
+
+func (e *exportWriter) put(prefix string, v any) {
+	b, err := json.Marshal(v)
+	e.err = errors.Join(e.err, err)
+	if e.entries++; e.entries > 1 {
+		prefix = "," + prefix
+	}
+	e.write(append([]byte(prefix), b...))
+}
+
+func (e *exportWriter) end(bracket string) { e.write([]byte(bracket)) }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"crier/gateway/ws"
 	"crier/internal/alert"
 	"crier/internal/candle"
+	"crier/internal/decimal"
 	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
@@ -56,6 +58,7 @@ type Config struct {
 	AccessTTL      time.Duration
 	RefreshTTL     time.Duration
 	Symbols        []string
+	Conns          int                        // connections to Postgres at most
 	MailPage       string                     // of the embedded mail catcher
 	Command        string                     // runs this program from a shell, on the embedded default
 	StartCommand   string                     // the same with the arguments it was started with
@@ -90,9 +93,12 @@ type API struct {
 	live   *coalescer[string, user.Live]
 	known  *knownUsers
 	keys   *coalescer[string, string] // owners of API keys
-	day    dayBefore
+	day    fresh[map[[2]string]decimal.Decimal]
+	last   fresh[[]price.Last]
+	charts *charts
 	hasher *user.Hasher
 	logins *failures
+	gates  map[Work]*gate
 	cuts   *cuts
 	talk   *talkers
 	resets *talkers // requests for new passwords, by address
@@ -108,6 +114,8 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
 	a.known, a.keys = newKnownUsers(a.Users.Exist), newCoalescer(a.Users.KeyOwners)
+	a.charts = newCharts()
+	a.gates = newGates(a.Conns, runtime.GOMAXPROCS(0))
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
 	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}

@@ -9,6 +9,7 @@ import (
 	"crier/internal/candle"
 	"crier/internal/decimal"
 	"crier/internal/event"
+	"crier/internal/price"
 )
 
 // intervals are the candles' lengths, by their names.
@@ -52,7 +53,7 @@ type CandlesView struct {
 //	@Param		source		query		string	false	"default: the one with the newest tick"
 //	@Param		limit		query		int		false	"1 to 5000, default 500: the newest so many"
 //	@Success	200			{object}	CandlesView
-//	@Failure	400			{object}	Problem
+//	@Failure	400,429,503	{object}	Problem
 //	@Router		/prices/{symbol}/candles [get]
 func (a *API) Candles(w http.ResponseWriter, r *http.Request) error {
 	var v event.Invalid
@@ -72,16 +73,19 @@ func (a *API) Candles(w http.ResponseWriter, r *http.Request) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
-	var err error
-	if out.Source, err = a.candleSource(r.Context(), out.Symbol, out.Source); err != nil {
-		return err
-	}
 	rng.Source = out.Source
-	list, err := a.CandleStore.List(r.Context(), rng)
+	found, err := a.charts.get(r.Context(), rng, func(ctx context.Context, of *chart) {
+		rng := rng
+		if rng.Source, of.err = a.candleSource(ctx, rng.Symbol, rng.Source); of.err == nil {
+			of.source = rng.Source
+			of.list, of.err = a.CandleStore.List(ctx, rng)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	for _, c := range list {
+	out.Source = found.source
+	for _, c := range found.list {
 		out.Results = append(out.Results, CandleView{c.Start, c.Open, c.High, c.Low, c.Close, c.Volume, c.Ticks})
 	}
 	out.Count = len(out.Results)
@@ -93,7 +97,7 @@ func (a *API) candleSource(ctx context.Context, symbol, named string) (string, e
 	if named != "" {
 		return named, nil
 	}
-	last, err := a.Prices.All(ctx)
+	last, err := a.last.get(lastAge, func() ([]price.Last, error) { return a.Prices.All(ctx) })
 	if err != nil {
 		return "", err
 	}
@@ -127,27 +131,109 @@ func queryNumber(v *event.Invalid, r *http.Request, name string, def, most int) 
 	return int(n.Float64())
 }
 
-// dayBefore remembers the prices of a day before, which change slowly and which
-// every visitor of the page asks for.
-type dayBefore struct {
-	mu     sync.Mutex // guards all; held while it asks, so that one does
-	read   time.Time
-	prices map[[2]string]decimal.Decimal
+// fresh is a value that every visitor of the page asks for, read again when it is older
+// than age. The zero value is ready. It is safe for concurrent use.
+type fresh[T any] struct {
+	mu    sync.Mutex // guards all; held while it asks, so that one does
+	read  time.Time
+	value T
 }
 
-// dayAge is how long they are believed.
-const dayAge = 10 * time.Second
+// How long the prices of a day before, which change slowly, and the last ones are
+// believed.
+const (
+	dayAge  = 10 * time.Second
+	lastAge = time.Second
+)
 
-func (d *dayBefore) get(ctx context.Context, store *candle.Store) (map[[2]string]decimal.Decimal, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.read) < dayAge {
-		return d.prices, nil
+func (f *fresh[T]) get(age time.Duration, read func() (T, error)) (T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.read) < age {
+		return f.value, nil
 	}
-	prices, err := store.DayBefore(ctx)
-	if err != nil {
-		return nil, err
+	value, err := read()
+	if err == nil {
+		f.value, f.read = value, time.Now()
 	}
-	d.prices, d.read = prices, time.Now()
-	return prices, nil
+	return value, err
+}
+
+// Candles that are asked for again within candleAge are read once, also when that is at
+// the same moment: all visitors of the page look at the same chart. Longer lists than
+// cachedCandles are not kept, and no more than cachedCharts.
+const (
+	candleAge     = time.Second
+	cachedCandles = 1000
+	cachedCharts  = 64
+)
+
+// charts are candles that were read lately. It is safe for concurrent use.
+type charts struct {
+	mu   sync.Mutex // guards all
+	kept map[candle.Range]*chart
+}
+
+// chart is the answer to one question; done is closed when it is there.
+type chart struct {
+	done   chan struct{}
+	asked  time.Time
+	source string
+	list   []candle.Candle
+	err    error
+}
+
+func newCharts() *charts { return &charts{kept: make(map[candle.Range]*chart)} }
+
+// get returns the chart of a range, which read reads if it is not kept.
+func (c *charts) get(ctx context.Context, r candle.Range, read func(ctx context.Context, of *chart)) (*chart, error) {
+	c.mu.Lock()
+	now := time.Now()
+	of := c.kept[r]
+	mine := of == nil || now.Sub(of.asked) >= candleAge
+	if mine {
+		of = &chart{done: make(chan struct{}), asked: now}
+		if r.Limit <= cachedCandles {
+			c.keep(r, of, now)
+		}
+	}
+	c.mu.Unlock()
+	if mine {
+		// The others' answer does not hang on this one's client.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heavyTime)
+		defer cancel()
+		read(ctx, of)
+		close(of.done)
+		if of.err != nil {
+			c.forget(r, of)
+		}
+	}
+	select {
+	case <-of.done:
+		return of, of.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (c *charts) forget(r candle.Range, of *chart) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept[r] == of {
+		delete(c.kept, r)
+	}
+}
+
+// keep makes place and remembers a chart. The caller holds the lock.
+func (c *charts) keep(r candle.Range, of *chart, now time.Time) {
+	if len(c.kept) >= cachedCharts {
+		for k, old := range c.kept {
+			if now.Sub(old.asked) >= candleAge {
+				delete(c.kept, k)
+			}
+		}
+	}
+	if len(c.kept) < cachedCharts {
+		c.kept[r] = of
+	}
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -41,12 +40,7 @@ func countersOf(name, address, device string) []counter {
 	if device != "" {
 		return []counter{{"d:" + device, failuresByPair}}
 	}
-	// Who has one IPv6 address has all of its network's.
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
-		if network, err := ip.Prefix(64); err == nil {
-			address = network.String()
-		}
-	}
+	address = network(address)
 	return []counter{{"p:" + name + "\x00" + address, failuresByPair}, {"a:" + address, failuresByAddress}, {"n:" + name, failuresByName}}
 }
 

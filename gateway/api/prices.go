@@ -32,7 +32,7 @@ type PriceView struct {
 //	@Router		/prices [get]
 func (a *API) Pricing(w http.ResponseWriter, r *http.Request) error {
 	ticks := a.Hub.Newest()
-	before, err := a.day.get(r.Context(), a.CandleStore)
+	before, err := a.day.get(dayAge, func() (map[[2]string]decimal.Decimal, error) { return a.CandleStore.DayBefore(r.Context()) })
 	if err != nil {
 		return err
 	}

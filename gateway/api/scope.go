@@ -21,5 +21,6 @@ type Route struct {
 	Method, Path string
 	Scope        Scope
 	Handler      Handler
+	Work         Work         // what bounds how many run at once
 	Form         problem.Form // of refusals; nil: problem+json
 }

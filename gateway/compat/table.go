@@ -47,15 +47,15 @@ func (c *clients) alertRoutes() []api.Route {
 		{Method: "POST", Path: "/login/refresh", Scope: api.Entry, Handler: c.refresh},
 		{Method: "POST", Path: "/create_alert", Scope: api.Person, Handler: c.createAlert},
 		{Method: "POST", Path: "/delete_alert", Scope: api.Person, Handler: c.deleteAlert},
-		{Method: "GET", Path: "/fetch_alerts", Scope: api.Person, Handler: c.fetchAlerts},
+		{Method: "GET", Path: "/fetch_alerts", Work: api.Heavy, Scope: api.Person, Handler: c.fetchAlerts},
 		{Method: "POST", Path: "/api/alerts/create", Scope: api.Person, Handler: c.createAlert}, // and B
 		{Method: "POST", Path: "/api/alerts/delete", Scope: api.Person, Handler: c.deleteAlert},
 
 		{Method: "POST", Path: "/api/register", Scope: api.Entry, Handler: c.registerEmail},
 		{Method: "POST", Path: "/api/alerts/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "POST", Path: "/api/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
-		{Method: "GET", Path: "/api/alerts", Scope: api.Person, Handler: c.listAlerts}, // and A
-		{Method: "GET", Path: "/api/alerts/{status}", Scope: api.Person, Handler: c.listAlerts},
+		{Method: "GET", Path: "/api/alerts", Work: api.Heavy, Scope: api.Person, Handler: c.listAlerts}, // and A
+		{Method: "GET", Path: "/api/alerts/{status}", Work: api.Heavy, Scope: api.Person, Handler: c.listAlerts},
 	}
 }
 
@@ -78,11 +78,11 @@ func (c *clients) notificationRoutes(page http.Handler) []api.Route {
 func (c *clients) pusherRoutes(page http.Handler) []api.Route {
 	return []api.Route{
 		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
-		{Method: "GET", Path: "/account", Scope: api.Public, Handler: c.showAccount(page)},
+		{Method: "GET", Path: "/account", Work: api.Heavy, Scope: api.Public, Handler: c.showAccount(page)},
 		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
 		{Method: "DELETE", Path: "/account", Scope: api.Public, Handler: c.deleteAccount},
 		{Method: "POST", Path: "/destination", Scope: api.Public, Handler: c.createDestination},
-		{Method: "GET", Path: "/destination", Scope: api.Public, Handler: c.listDestinations},
+		{Method: "GET", Path: "/destination", Work: api.Heavy, Scope: api.Public, Handler: c.listDestinations},
 		{Method: "PATCH", Path: "/destination", Scope: api.Public, Handler: c.changeDestination},
 		{Method: "DELETE", Path: "/destination", Scope: api.Public, Handler: c.deleteDestination},
 		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},

@@ -169,6 +169,9 @@ func (s *Store) Page(ctx context.Context, user event.UserID, f Filter) (page []e
 		and ($4 = '' or n.kind = $4)
 		and ($5 = '' or position(lower($5) in lower(n.title)) > 0 or position(lower($5) in lower(n.body)) > 0)`
 	args := []any{string(user), f.Archived, f.Unread, f.Kind, f.Query}
+	if f.Query != "" {
+		return s.search(ctx, where, args, f)
+	}
 	if err := s.db.QueryRow(ctx, `select count(*) from notifications n where `+where, args...).Scan(&count); err != nil {
 		return nil, 0, false, fmt.Errorf("counting notifications: %w", err)
 	}
@@ -181,6 +184,25 @@ func (s *Store) Page(ctx context.Context, user event.UserID, f Filter) (page []e
 		return page[:f.Limit], count, true, nil
 	}
 	return page, count, false, nil
+}
+
+// search is Page for a text: every title and body is read once, where counting and
+// listing would each read them. There is no index of the words: keeping it would cost
+// every notification that is stored more than the searches are worth.
+func (s *Store) search(ctx context.Context, where string, args []any, f Filter) (page []event.Stored, count int64, more bool, err error) {
+	var ids []int64
+	err = s.db.QueryRow(ctx, `
+		with found as materialized (select n.id from notifications n where `+where+`)
+		select (select count(*) from found), array(select id from found where $6::bigint = 0 or id < $6 order by id desc limit $7)`,
+		append(args, f.Before, f.Limit+1)...).Scan(&count, &ids)
+	if err != nil {
+		return nil, 0, false, fmt.Errorf("searching notifications: %w", err)
+	}
+	if more = len(ids) > f.Limit; more {
+		ids = ids[:f.Limit]
+	}
+	page, err = s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = any($2::bigint[]) and `+present+` order by n.id desc`, args[0], ids)
+	return page, count, more, err
 }
 
 // Prune removes what was created before cut, from up to limit users, and

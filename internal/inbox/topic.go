@@ -37,15 +37,12 @@ func said(ctx context.Context, q querier, topic, kind string, before int64, limi
 	return collect(rows)
 }
 
-// SaidBy reads what a person said in rooms, by room and place.
-func (s *Store) SaidBy(ctx context.Context, author event.UserID) ([]event.Stored, error) {
+// SaidBy reads up to limit messages that a person sent to rooms, by room and id, after
+// one of a room ("" and 0: from the first).
+func (s *Store) SaidBy(ctx context.Context, author, owner event.UserID, id int64, limit int) ([]event.Stored, error) {
 	// Index notifications_author.
-	list, err := s.query(ctx, `select `+storedColumns+` from notifications n
-		where n.author = $1 and n.kind = 'message' and `+present+` order by n.user_id, n.id`, string(author))
-	if list == nil {
-		list = []event.Stored{}
-	}
-	return list, err
+	return s.query(ctx, `select `+storedColumns+` from notifications n
+		where n.author = $1 and n.kind = 'message' and (n.user_id, n.id) > ($2, $3) and `+present+` order by n.user_id, n.id limit $4`, string(author), string(owner), id, limit)
 }
 
 // Amendment is a change of a message that was said in a topic.
