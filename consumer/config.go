@@ -50,12 +50,6 @@ const DefaultWebhookRetention = 720 * time.Hour
 // minWebhookRetention outlasts a delivery's last attempt.
 const minWebhookRetention = 48 * time.Hour
 
-// IncomingGroup is the name of the group that reads `incoming`.
-const IncomingGroup = "crier-incoming"
-
-// Group is the name of the consumer group.
-const Group = "crier-consumer"
-
 // DefaultBatch is the Batch of a zero Config.
 const DefaultBatch = 500
 

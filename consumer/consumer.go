@@ -83,11 +83,11 @@ func (c *Consumer) Start(ctx context.Context) error {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	var err error
-	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: Group, Topics: []string{kafka.Notifications, kafka.Triggers, kafka.Rooms}})
+	c.group, err = c.kafka.Group(kafka.GroupConfig{Name: kafka.ConsumerGroup, Topics: []string{kafka.Notifications, kafka.Triggers, kafka.Rooms}})
 	if err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
-	if c.incoming, err = c.kafka.Group(kafka.GroupConfig{Name: IncomingGroup, Topics: []string{kafka.Incoming}}); err != nil {
+	if c.incoming, err = c.kafka.Group(kafka.GroupConfig{Name: kafka.IncomingGroup, Topics: []string{kafka.Incoming}}); err != nil {
 		return fmt.Errorf("starting the consumer: %w", err)
 	}
 	c.pusher.Start(ctx)
@@ -102,7 +102,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	c.goroutines.Go("expiry", c.expire)
 	c.goroutines.Go("mails with links", c.queueLinks)
 	c.goroutines.Go("orphans of gateways", c.partOrphans)
-	c.log.Info("consumer started", "group", Group)
+	c.log.Info("consumer started", "group", kafka.ConsumerGroup)
 	return nil
 }
 

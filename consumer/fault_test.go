@@ -121,7 +121,7 @@ func TestReadAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	g, err := w.Group(kafka.GroupConfig{Name: consumer.Group, Topics: []string{kafka.Notifications}})
+	g, err := w.Group(kafka.GroupConfig{Name: kafka.ConsumerGroup, Topics: []string{kafka.Notifications}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (w *world) took() {
 		if err != nil {
 			return false
 		}
-		done, err := w.Committed(w.t.Context(), consumer.IncomingGroup, kafka.Incoming)
+		done, err := w.Committed(w.t.Context(), kafka.IncomingGroup, kafka.Incoming)
 		return err == nil && done[0] == ends[0]
 	})
 }

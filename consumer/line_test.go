@@ -132,7 +132,7 @@ func TestStoredAheadOfAFailure(t *testing.T) {
 	criertest.Eventually(t, patience, "a batch is refused again and again, and the next one stored", func() bool {
 		return m.refused.Load() >= 4 && s.stored.Load() >= 2
 	})
-	if done, err := w.Committed(t.Context(), consumer.Group, kafka.Notifications); err != nil || len(done) != 0 {
+	if done, err := w.Committed(t.Context(), kafka.ConsumerGroup, kafka.Notifications); err != nil || len(done) != 0 {
 		t.Errorf("committed %v before anything was told of, %v", done, err)
 	}
 	if s.told.Load() != 0 {
@@ -174,7 +174,7 @@ func TestStopWithTwoInFlight(t *testing.T) {
 	m.closed.Store(false)
 	stopping.Wait()
 	stored := len(w.titles(ann))
-	done, err := w.Committed(t.Context(), consumer.Group, kafka.Notifications)
+	done, err := w.Committed(t.Context(), kafka.ConsumerGroup, kafka.Notifications)
 	if err != nil || done[0] != int64(stored) || stored < 10 {
 		t.Errorf("stored %d, committed %v, %v; want at least the two batches, and the same", stored, done, err)
 	}
@@ -211,8 +211,8 @@ func TestJoinWithTwoInFlight(t *testing.T) {
 	criertest.Eventually(t, patience, "two batches are in flight", func() bool { return m.refused.Load() >= 1 && one.stored.Load() >= 2 })
 	stopTwo := w.start(consumer.Config{Batch: batch, ExternalUsers: true, FailFunc: two.note})
 	criertest.Eventually(t, patience, "a second consumer has joined", func() bool {
-		groups, err := kadm.NewClient(w.raw).DescribeGroups(t.Context(), w.prefix+consumer.Group)
-		return err == nil && len(groups[w.prefix+consumer.Group].Members) == 2
+		groups, err := kadm.NewClient(w.raw).DescribeGroups(t.Context(), w.prefix+kafka.ConsumerGroup)
+		return err == nil && len(groups[w.prefix+kafka.ConsumerGroup].Members) == 2
 	})
 	before := m.refused.Load()
 	criertest.Eventually(t, patience, "the first one had the time to hear of it", func() bool { return m.refused.Load() >= before+5 })
@@ -225,7 +225,7 @@ func TestJoinWithTwoInFlight(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		done, err := w.Committed(t.Context(), consumer.Group, kafka.Notifications)
+		done, err := w.Committed(t.Context(), kafka.ConsumerGroup, kafka.Notifications)
 		for p, end := range ends {
 			if end > 0 && done[p] != end {
 				return false

@@ -129,7 +129,7 @@ func (w *world) settled() {
 		if err != nil {
 			return false
 		}
-		done, err := w.Committed(w.t.Context(), consumer.Group, kafka.Notifications)
+		done, err := w.Committed(w.t.Context(), kafka.ConsumerGroup, kafka.Notifications)
 		return err == nil && done[0] == ends[0]
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -96,7 +95,6 @@ func variables(tb testing.TB) []variable {
 
 // The table of variables in contract.md is what the flag parser reads.
 func TestVariables(t *testing.T) {
-	const begin, end = "<!-- variables: made by `go test ./docs -run Variables -update` -->\n", "<!-- variables end -->"
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning | read by |\n|---|---|---|---|\n")
 	for _, v := range variables(t) {
@@ -106,22 +104,7 @@ func TestVariables(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", v.name, fallback, strings.ReplaceAll(v.help, "|", "or"), strings.Join(v.commands, ", "))
 	}
-	text := read(t, "docs/contract.md")
-	head, rest, ok := strings.Cut(text, begin)
-	have, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatal("docs/contract.md has lost the marks around its table of variables")
-	}
-	if have == b.String() {
-		return
-	}
-	if *update {
-		if err := os.WriteFile("contract.md", []byte(head+begin+b.String()+end+tail), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	t.Errorf("the table of variables in docs/contract.md is old: go test ./docs -run Variables -update\nwant:\n%s", b.String())
+	made(t, "contract.md", "variables", "Variables", b.String())
 }
 
 var variableName = regexp.MustCompile(`CRIER_[A-Z0-9_]*[A-Z0-9]`)

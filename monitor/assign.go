@@ -12,10 +12,6 @@ import (
 	"crier/monitor/match"
 )
 
-// consumerGroup is who reads `triggers` (consumer.Group): what it has committed
-// is decided.
-const consumerGroup = "crier-consumer"
-
 // assign builds the indexes of newly assigned partitions before their first
 // tick is read, and says where reading starts: where the progress was saved that
 // prices, candles and states are as of. Alerts that hold from an earlier place
@@ -95,7 +91,7 @@ func (m *matcher) begin(ctx context.Context, ours map[int32]int64) (map[int32]*a
 			}
 		}
 		if start > ends[n] {
-			m.kafka.Truncated(MatcherGroup, kafka.Ticks, n, start, ends[n])
+			m.kafka.Truncated(kafka.MatcherGroup, kafka.Ticks, n, start, ends[n])
 			start = ends[n]
 			if err := m.rewind(ctx, n, start); err != nil {
 				return nil, err
@@ -231,7 +227,7 @@ type proposal struct {
 
 // proposals reads the triggers that the consumer has not yet decided.
 func (m *matcher) proposals(ctx context.Context) (map[int64]proposal, error) {
-	decided, err := m.kafka.Committed(ctx, consumerGroup, kafka.Triggers)
+	decided, err := m.kafka.Committed(ctx, kafka.ConsumerGroup, kafka.Triggers) // what it has committed is decided
 	if err != nil {
 		return nil, err
 	}

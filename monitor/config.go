@@ -26,12 +26,6 @@ type Config struct {
 // this installation has never held live ticks.
 const Auto = "auto"
 
-// Names of the consumer groups.
-const (
-	MatcherGroup = "crier-matcher"
-	MoverGroup   = "crier-mover"
-)
-
 func (c *Config) normalise() error {
 	if c.FailFunc == nil {
 		c.FailFunc = func(string) {}

@@ -70,7 +70,7 @@ func (m *Monitor) Start(ctx context.Context) error {
 	if err := m.startFeeds(ctx); err != nil {
 		return err
 	}
-	m.log.Info("monitor started", "group", MatcherGroup, "feeds", m.cfg.Feeds, "symbols", m.cfg.Symbols)
+	m.log.Info("monitor started", "group", kafka.MatcherGroup, "feeds", m.cfg.Feeds, "symbols", m.cfg.Symbols)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (m *Monitor) startMatcher() error {
 	m.matcher.loading.Store(-1)
 	var err error
 	m.matcher.group, err = m.kafka.Group(kafka.GroupConfig{
-		Name: MatcherGroup, Topics: []string{kafka.Ticks}, Markers: true,
+		Name: kafka.MatcherGroup, Topics: []string{kafka.Ticks}, Markers: true,
 		StartAt: m.matcher.assign, Revoked: m.matcher.revoke,
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func (m *Monitor) startMover(ctx context.Context) error {
 		return nil
 	}
 	m.mover, err = m.kafka.Mover(kafka.MoverConfig{
-		Group: MoverGroup, Topic: kafka.Ticks, TransactionalID: MoverGroup + "-" + m.cfg.Instance,
+		Group: kafka.MoverGroup, Topic: kafka.Ticks, TransactionalID: kafka.MoverGroup + "-" + m.cfg.Instance,
 		KeyFunc: func(r kafka.Record) (string, bool) {
 			t, err := event.ParseTick(r.Value, r.Time)
 			return t.Symbol, err == nil

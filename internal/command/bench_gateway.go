@@ -21,7 +21,6 @@ import (
 	"syscall"
 	"time"
 
-	"crier/consumer"
 	"crier/internal/bench"
 	"crier/internal/event"
 	"crier/internal/kafka"
@@ -455,7 +454,7 @@ func (e *env) store(ctx context.Context, k *kafka.Client, recs []kafka.Record, e
 		if err != nil {
 			return err
 		}
-		at, err := k.Committed(ctx, consumer.Group, kafka.Notifications)
+		at, err := k.Committed(ctx, kafka.ConsumerGroup, kafka.Notifications)
 		if err != nil {
 			return err
 		}

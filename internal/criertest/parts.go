@@ -31,7 +31,13 @@ const (
 // the program's own subcommands.
 func NewParts(tb testing.TB, brokers string, partitions string, env ...string) *Parts {
 	tb.Helper()
-	p := &Parts{tb: tb, Brokers: brokers, Database: Postgres(tb), Prefix: TopicPrefix(tb)}
+	return NewPartsUnder(tb, brokers, partitions, TopicPrefix(tb), env...)
+}
+
+// NewPartsUnder is NewParts with a prefix of topics and groups that is known before.
+func NewPartsUnder(tb testing.TB, brokers, partitions, prefix string, env ...string) *Parts {
+	tb.Helper()
+	p := &Parts{tb: tb, Brokers: brokers, Database: Postgres(tb), Prefix: prefix}
 	p.env = append([]string{"CRIER_KAFKA_BROKERS=" + brokers, "CRIER_DATABASE_URL=" + p.Database, "CRIER_TOPIC_PREFIX=" + p.Prefix,
 		"CRIER_API_KEY=" + apiKey, "CRIER_JWT_SECRET=" + JWTSecret}, env...)
 	p.MustRun("migrate")
@@ -93,6 +99,9 @@ func (p *Parts) Launch(part string, env ...string) *Program {
 func (p *Parts) Service(gateway *Program) *client.Client {
 	return &client.Client{Base: gateway.http, APIKey: apiKey}
 }
+
+// IsReady says whether a part says that it is ready.
+func (p *Program) IsReady() bool { return isReady(p.admin) }
 
 // isReady asks an admin listener.
 func isReady(admin string) bool {
