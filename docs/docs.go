@@ -1300,6 +1300,43 @@ const docTemplate = `{
                 }
             }
         },
+        "/alerts/references": {
+            "get": {
+                "security": [
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "Of one's newest 200 active alerts of percent_up, percent_down and trailing_stop, those whose symbol has ticked. It changes with the prices.",
+                "tags": [
+                    "alerts"
+                ],
+                "summary": "From what percentages and trailing stops are measured",
+                "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "allOf": [
+                                {
+                                    "$ref": "#/definitions/api.Page"
+                                },
+                                {
+                                    "type": "object",
+                                    "properties": {
+                                        "results": {
+                                            "type": "array",
+                                            "items": {
+                                                "$ref": "#/definitions/api.Reference"
+                                            }
+                                        }
+                                    }
+                                }
+                            ]
+                        }
+                    }
+                }
+            }
+        },
         "/alerts/{id}": {
             "get": {
                 "security": [
@@ -4938,6 +4975,29 @@ const docTemplate = `{
             "properties": {
                 "id": {
                     "type": "integer"
+                }
+            }
+        },
+        "api.Reference": {
+            "type": "object",
+            "properties": {
+                "alert_id": {
+                    "type": "integer",
+                    "example": 12
+                },
+                "fires_at": {
+                    "description": "FiresAt is the price that meets the alert while the reference is the same.",
+                    "type": "string",
+                    "example": "69300"
+                },
+                "reference": {
+                    "description": "Reference is the lowest or highest price of the window, or the best price since\nthe alert is active.",
+                    "type": "string",
+                    "example": "66000"
+                },
+                "source": {
+                    "type": "string",
+                    "example": "binance"
                 }
             }
         },

@@ -81,6 +81,7 @@ func routes(a *api.API) []api.Route {
 
 		{Method: "POST", Path: "/alerts", Scope: api.Sender, Handler: a.CreateAlert},
 		{Method: "GET", Path: "/alerts", Work: api.Heavy, Scope: api.Person, Handler: a.ListAlerts},
+		{Method: "GET", Path: "/alerts/references", Work: api.Heavy, Scope: api.Person, Handler: a.References},
 		{Method: "POST", Path: "/alerts/import", Work: api.Heavy, Scope: api.Person, Handler: a.ImportAlerts},
 		{Method: "GET", Path: "/alerts/export", Work: api.Transfer, Scope: api.Person, Handler: a.ExportAlerts},
 		{Method: "POST", Path: "/alerts/bulk", Work: api.Heavy, Scope: api.Person, Handler: a.BulkAlerts},

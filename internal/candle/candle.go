@@ -223,3 +223,34 @@ func (s *Store) Rewind(ctx context.Context, topicID string, symbols []string, ne
 	}
 	return nil
 }
+
+// Bounds are the lowest and the highest price of a source within a window that ends at
+// until, or with the source's newest candle if until is zero; ok is false where there
+// are none. The window begins with a whole candle, as the matcher's does.
+func (s *Store) Bounds(ctx context.Context, symbol, source string, interval, length time.Duration, until time.Time) (low, high decimal.Decimal, ok bool, err error) {
+	seconds := int(interval / time.Second)
+	if until.IsZero() {
+		var newest *time.Time
+		if err := s.db.QueryRow(ctx, `select max(start) from candles where symbol = $1 and source = $2 and seconds = $3`, symbol, source, seconds).Scan(&newest); err != nil {
+			return low, high, false, fmt.Errorf("reading the newest candle: %w", err)
+		}
+		if newest == nil {
+			return low, high, false, nil
+		}
+		until = *newest
+	}
+	var lowest, highest *string
+	// The primary key.
+	err = s.db.QueryRow(ctx, `select min(low)::text, max(high)::text from candles where symbol = $1 and source = $2 and seconds = $3 and start >= $4`,
+		symbol, source, seconds, until.Add(-length).Truncate(interval)).Scan(&lowest, &highest)
+	if err != nil {
+		return low, high, false, fmt.Errorf("reading a window of candles: %w", err)
+	}
+	if lowest == nil || highest == nil {
+		return low, high, false, nil
+	}
+	if low, err = decimal.Parse(*lowest); err == nil {
+		high, err = decimal.Parse(*highest)
+	}
+	return low, high, err == nil, err
+}

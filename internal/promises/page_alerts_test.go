@@ -134,3 +134,63 @@ func TestPageShowsAFiredAlert(t *testing.T) {
 		t.Error("a line stands over the inbox for what is in it")
 	}
 }
+
+// Percentages and trailing stops say from what they are measured, and how far the price
+// has to go, as the matcher has it.
+func TestPageSaysHowFarPercentagesAre(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	ann := p.SignUp("ann")
+	timedTicks(t, p, "ETHUSDT", "a", [2]string{"0s", "90"}, [2]string{"3h", "100"}, [2]string{"3h1m", "110"}, [2]string{"3h2m", "104"})
+	criertest.Eventually(t, patience, "the candles are written", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 4 })
+	set := func(alert map[string]any) int64 {
+		alert["symbol"] = "ETHUSDT"
+		var made struct{ ID int64 }
+		mustDo(t, ann.Client, "POST", "/alerts", alert, &made)
+		return made.ID
+	}
+	// The low of 90 is out of the window of an hour, not out of that of a day.
+	up, down := set(map[string]any{"condition": "percent_up", "percent": "10", "window": "1h"}), set(map[string]any{"condition": "percent_down", "percent": "10", "window": "1h"})
+	day, stop := set(map[string]any{"condition": "percent_up", "percent": "30", "window": "24h"}), set(map[string]any{"condition": "trailing_stop", "percent": "10"})
+	timedTicks(t, p, "ETHUSDT", "a", [2]string{"3h3m", "107"}, [2]string{"3h4m", "105"})
+	type reference struct {
+		AlertID   int64  `json:"alert_id"`
+		Reference string `json:"reference"`
+		FiresAt   string `json:"fires_at"`
+	}
+	want := map[int64]reference{up: {up, "100", "110"}, down: {down, "110", "99"}, day: {day, "90", "117"}, stop: {stop, "107", "96.3"}}
+	var got struct{ Results []reference }
+	criertest.Eventually(t, patience, "all references", func() bool {
+		mustDo(t, ann.Client, "GET", "/alerts/references", nil, &got)
+		for _, r := range got.Results {
+			if want[r.AlertID] != r {
+				return false
+			}
+		}
+		return len(got.Results) == len(want)
+	})
+	page.goTo("alerts")
+	for id, text := range map[int64]string{up: "4.76", down: "5.71", day: "11.43", stop: "8.29"} {
+		page.until(fmt.Sprint("alert ", id, " says how far it is"), fmt.Sprintf(`document.querySelector('[data-testid=alert-item][data-id="%d"] .distance')?.textContent.startsWith('%s') && document.querySelector('[data-testid=alert-item][data-id="%d"] .distance').title.includes('fires at')`, id, text, id))
+	}
+	page.click(fmt.Sprintf(`[data-testid=alert-item][data-id="%d"] a`, stop))
+	page.until("in full", `document.querySelector('.measured')?.textContent.includes('from 107, fires at 96.3')`)
+	page.shotIn("measured")
+	// Stops with one best price share it, also after others have joined them.
+	second := set(map[string]any{"condition": "trailing_stop", "percent": "20"})
+	timedTicks(t, p, "ETHUSDT", "a", [2]string{"3h5m", "120"}, [2]string{"3h6m", "119"})
+	want = map[int64]reference{stop: {stop, "120", "108"}, second: {second, "120", "96"}}
+	criertest.Eventually(t, patience, "the stops follow", func() bool {
+		mustDo(t, ann.Client, "GET", "/alerts/references", nil, &got)
+		n := 0
+		for _, r := range got.Results {
+			if want[r.AlertID] == r {
+				n++
+			}
+		}
+		return n == 2
+	})
+}

@@ -1,7 +1,7 @@
 // One alert in full: its sentence, its place in Kafka from which it holds, and
 // the tick behind each of its firings.
 
-import { alertSentence, extrasText, isMet, needsOf, repeatText } from './alert-words.js';
+import { alertSentence, extrasText, isMet, measuredText, needsOf, repeatText } from './alert-words.js';
 import { alerts } from './alert-store.js';
 import { api } from './api.js';
 import { ask } from './ask.js';
@@ -46,6 +46,7 @@ export async function showAlert(root, id, signal, { left, again }) {
     loadFirings(firings, alert, signal);
   };
   on('alert-changed', (changed) => { if (changed.id === id) { alert = changed; describe(); } }, signal);
+  on('alert-references', () => { const ref = alerts.references.get(id); for (const node of head.querySelectorAll('.measured')) node.textContent = ref ? measuredText(ref) : '–'; }, signal);
   describe();
   root.replaceChildren(h('article', { class: 'detail', 'data-testid': 'alert-detail', 'data-id': id }, h('a', { class: 'back', href: '/alerts' }, icon('back'), 'Close'), head, chart.node, firings));
 }
@@ -94,6 +95,7 @@ function headOf(alert, { left, again }) {
     edit.node,
     h('dl', { class: 'facts' },
       fact('Number', alert.id), fact('State', alert.state), fact('Repeat', repeatText(alert)),
+      alert.percent !== undefined && alert.state === 'created' ? fact('Measured', h('span', { class: 'measured' }, alerts.references.has(alert.id) ? measuredText(alerts.references.get(alert.id)) : '–')) : '',
       alert.email ? fact('Email', alert.email) : '',
       fact('Set', exactText(alert.created_at)), alert.triggered_at ? fact('Triggered', exactText(alert.triggered_at)) : '',
       alert.place ? fact('Holds from', h('code', {}, `ticks[${alert.place.partition}]@${alert.place.offset}`)) : ''),

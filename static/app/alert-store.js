@@ -12,6 +12,7 @@ class Alerts {
   next = null;
   phase = 'loading'; // loading, ready, failed
   error = null;
+  references = new Map(); // id of a percentage or a trailing stop -> what it is measured from
   #turn = 0;
   #firedEarly = new Set();
   #leaving = new Map(); // alerts that were deleted here and can still come back: id -> end()
@@ -41,6 +42,14 @@ class Alerts {
     this.items.push(...page.results.filter((alert) => this.#stays(alert) && !this.find(alert.id)));
     this.next = page.next;
     emit('alerts');
+  }
+
+  /** From what percentages and trailing stops are measured now; nothing is asked for where there are none. */
+  async loadReferences() {
+    if (!this.items.some(({ state, percent }) => state === 'created' && percent !== undefined)) return;
+    const { results } = await api('GET', '/alerts/references');
+    this.references = new Map(results.map((reference) => [reference.alert_id, reference]));
+    emit('alert-references');
   }
 
   find(id) { return this.items.find((alert) => alert.id === id); }
@@ -129,6 +138,7 @@ class Alerts {
     this.settle();
     this.#turn += 1;
     this.items = [];
+    this.references.clear();
     this.next = null;
     this.phase = 'loading';
   }

@@ -64,6 +64,12 @@ export function firstText({ condition, target, low, high }, price) {
   return '';
 }
 
+/** From what a percentage or a trailing stop is measured: "from 66,000, fires at 69,300". */
+export function measuredText({ reference, fires_at: firesAt, source }) {
+  const digits = (figure) => priceText(figure.replace(/(\.\d{6})\d+$/, '$1'));
+  return `from ${digits(reference)}, fires at ${digits(firesAt)} (${source})`;
+}
+
 /** "0.42 % to go" */
 export function distanceText(price, target) {
   return `${percentText(percentBetween(price, target))} to go`;

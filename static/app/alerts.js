@@ -4,7 +4,7 @@ import { alertForm } from './alert-form.js';
 import { showAlert } from './alert-detail.js';
 import { setSound, soundOn } from './alert-notice.js';
 import { alerts } from './alert-store.js';
-import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, repeatText } from './alert-words.js';
+import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, measuredText, repeatText } from './alert-words.js';
 import { h, reconcile, setText } from './dom.js';
 import { emptyPanel, failedPanel, gatePanel, skeleton } from './feedback.js';
 import { priceText } from './format.js';
@@ -13,6 +13,9 @@ import { split } from './split.js';
 import { get, on } from './state.js';
 import { priceOf } from './ticks.js';
 import { announce, sayFailed } from './toast.js';
+
+// Windows move on with the time, best prices with the ticks.
+const REFERENCES_MS = 5_000;
 
 export function alertsView(root, params) {
   const leaving = new AbortController();
@@ -65,6 +68,17 @@ export function alertsView(root, params) {
     draw();
   };
   on('alerts', draw, signal);
+  // Also for an alert that was set or changed a moment ago.
+  let measured = '';
+  const measure = () => { if (get('user') && get('connection').name === 'live') alerts.loadReferences().catch(() => {}); }; // asked again in a moment
+  on('alerts', () => {
+    const now = alerts.items.filter(({ state, percent }) => state === 'created' && percent !== undefined).map(({ id, percent }) => `${id} ${percent}`).join();
+    if (now !== measured) measure();
+    measured = now;
+  }, signal);
+  on('alert-references', draw, signal);
+  const measuring = setInterval(() => { if (document.visibilityState === 'visible') measure(); }, REFERENCES_MS);
+  signal.addEventListener('abort', () => clearInterval(measuring));
   on('prices', (changed) => { for (const row of list.children) if (row.alert && changed.has(row.alert.symbol)) paintDistance(row); }, signal);
   on('user', begin, signal);
   on('status', draw, signal);
@@ -125,7 +139,9 @@ function updateRow(node, alert, selected) {
 function paintDistance(node) {
   const { alert, parts } = node;
   const price = priceOf(alert.symbol);
-  const mark = alert.state === 'created' && price ? markOf(alert, price.price) : undefined;
+  const reference = alerts.references.get(alert.id);
+  const mark = alert.state === 'created' && price ? markOf(alert, price.price) ?? reference?.fires_at : undefined;
+  parts.distance.title = mark && reference ? measuredText(reference) : '';
   if (!mark) setText(parts.distance, '');
   else if (isMet(alert.condition, price.price, mark)) setText(parts.distance, `now ${priceText(price.price, price.scale)}`);
   else setText(parts.distance, firstText(alert, price.price) || distanceText(price.price, mark));
