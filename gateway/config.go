@@ -41,12 +41,19 @@ type Config struct {
 	Command, StartCommand, KafkaAddr string
 	// A peer of HTTP/2 that says nothing, also to a ping, or takes nothing for so
 	// long is cut, with all its streams; 0: DefaultPeerTimeout.
-	PeerTimeout  time.Duration
-	WebhookAllow []string // ranges that destinations may lead to although they are private
+	PeerTimeout time.Duration
+	// AnswerTimeout is how long an answer may take, from the request's head to its last
+	// byte: a reader that takes nothing would keep it in memory. Streams and exports set
+	// an end for each write instead. 0: DefaultAnswerTimeout.
+	AnswerTimeout time.Duration
+	WebhookAllow  []string // ranges that destinations may lead to although they are private
 }
 
 // DefaultAlertLimit is how many active alerts a user may have.
 const DefaultAlertLimit = 10_000
+
+// DefaultAnswerTimeout lets a page of the largest notifications through on a bad line.
+const DefaultAnswerTimeout = time.Minute
 
 // DefaultPeerTimeout is as long as a socket of HTTP/1.1 may take nothing.
 const DefaultPeerTimeout = 20 * time.Second
@@ -63,6 +70,9 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	if c.PeerTimeout == 0 {
 		c.PeerTimeout = DefaultPeerTimeout
+	}
+	if c.AnswerTimeout == 0 {
+		c.AnswerTimeout = DefaultAnswerTimeout
 	}
 	var errs []error
 	fault := func(name, format string, args ...any) {

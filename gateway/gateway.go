@@ -218,7 +218,7 @@ func (g *Gateway) listen(ctx context.Context) error {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	g.server = &http.Server{
-		Handler: g.outer(g.router()), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: g.outer(g.router()), ReadHeaderTimeout: headerTimeout, WriteTimeout: g.cfg.AnswerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		Protocols: protocols, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		// A stream's own deadline does not end a connection that takes nothing, or
 		// whose peer has vanished: it would be kept with all that waits for it.

@@ -1,8 +1,13 @@
 package gateway_test
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,5 +104,33 @@ func TestLogoutOfATokenWithoutSession(t *testing.T) {
 		if status, _, answer := w.ask("GET", "/api/v1/notifications", "", bearer(text)); status != 200 {
 			t.Errorf("then %d %s", status, answer)
 		}
+	}
+}
+
+// A reader that asks for much and takes nothing is cut off, and what waits for it with it.
+func TestAttackReaderThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.AnswerTimeout = time.Second })
+	address := strings.TrimPrefix(w.url, "http://")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 { // of a megabyte each
+		if _, err := fmt.Fprintf(conn, "GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: %s\r\n\r\n", address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(2 * time.Second) // it takes nothing
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, conn)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) || n > 20<<20 {
+		t.Errorf("%d bytes, %v: it was not cut off", n, err)
 	}
 }

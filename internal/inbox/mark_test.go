@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -218,6 +219,44 @@ func TestPage(t *testing.T) {
 	}
 	if _, err := w.Get(t.Context(), bob, 12); !errors.Is(err, inbox.ErrNotFound) {
 		t.Errorf("another's: %v", err)
+	}
+}
+
+// A page of large notifications holds fewer of them than was asked for, and at least one;
+// the rest follows, each once.
+func TestPageOfLargeNotifications(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const n = 60
+	for i := int64(1); i <= n; i++ {
+		it := item(ann, i)
+		it.Body = strings.Repeat("body ", 10_000) // 50 kB
+		w.put(it)
+	}
+	for _, query := range []string{"", "body"} {
+		var got []int64
+		pages := 0
+		for before, more := int64(0), true; more; pages++ {
+			list, all, rest, err := w.Page(t.Context(), ann, inbox.Filter{Limit: 50, Query: query, Before: before})
+			if err != nil || all != n || len(list) == 0 {
+				t.Fatalf("%d of %d, %v", len(list), all, err)
+			}
+			bytes := 0
+			for _, s := range list {
+				bytes += len(s.Body)
+			}
+			if bytes > 1<<20+60_000 {
+				t.Errorf("a page of %d bytes", bytes)
+			}
+			got, before, more = append(got, idsOf(list)...), list[len(list)-1].ID, rest
+		}
+		want := make([]int64, n)
+		for i := range want {
+			want[i] = n - int64(i)
+		}
+		if !slices.Equal(got, want) || pages < 3 {
+			t.Errorf("query %q: in %d pages %v", query, pages, got)
+		}
 	}
 }
 

@@ -175,33 +175,50 @@ func (s *Store) Page(ctx context.Context, user event.UserID, f Filter) (page []e
 	if err := s.db.QueryRow(ctx, `select count(*) from notifications n where `+where, args...).Scan(&count); err != nil {
 		return nil, 0, false, fmt.Errorf("counting notifications: %w", err)
 	}
-	page, err = s.query(ctx, `select `+storedColumns+` from notifications n where `+where+`
-		and ($6::bigint = 0 or n.id < $6) order by n.id desc limit $7`, append(args, f.Before, f.Limit+1)...)
-	if err != nil {
-		return nil, 0, false, err
+	rows, _ := s.db.Query(ctx, `select n.id, `+size+` from notifications n where `+where+`
+		and ($6::bigint = 0 or n.id < $6) order by n.id desc limit $7`, append(args, f.Before, f.Limit+1)...) // its error comes with the rows
+	var ids, sizes []int64
+	var id, bytes int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &bytes}, func() error { ids, sizes = append(ids, id), append(sizes, bytes); return nil }); err != nil {
+		return nil, 0, false, fmt.Errorf("listing notifications: %w", err)
 	}
-	if len(page) > f.Limit {
-		return page[:f.Limit], count, true, nil
+	page, more, err = s.fill(ctx, args[0], ids, sizes, f.Limit)
+	return page, count, more, err
+}
+
+// pageBytes is how much text a page holds at most, and one notification more: hundreds of
+// the largest ones would be megabytes for each that asks.
+const pageBytes = 1 << 20
+
+// size is how much text a notification holds.
+const size = `octet_length(n.title) + octet_length(n.body) + octet_length(n.payload)`
+
+// fill reads the first of the notifications with these ids, as many as a page holds; more
+// says that there are others.
+func (s *Store) fill(ctx context.Context, user any, ids, sizes []int64, limit int) (page []event.Stored, more bool, err error) {
+	n, bytes := 0, int64(0)
+	for n < min(limit, len(ids)) && (n == 0 || bytes < pageBytes) {
+		bytes += sizes[n]
+		n++
 	}
-	return page, count, false, nil
+	page, err = s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = any($2::bigint[]) and `+present+` order by n.id desc`, user, ids[:n])
+	return page, n < len(ids), err
 }
 
 // search is Page for a text: every title and body is read once, where counting and
 // listing would each read them. There is no index of the words: keeping it would cost
 // every notification that is stored more than the searches are worth.
 func (s *Store) search(ctx context.Context, where string, args []any, f Filter) (page []event.Stored, count int64, more bool, err error) {
-	var ids []int64
+	var ids, sizes []int64
 	err = s.db.QueryRow(ctx, `
-		with found as materialized (select n.id from notifications n where `+where+`)
-		select (select count(*) from found), array(select id from found where $6::bigint = 0 or id < $6 order by id desc limit $7)`,
-		append(args, f.Before, f.Limit+1)...).Scan(&count, &ids)
+		with found as materialized (select n.id, `+size+` as bytes from notifications n where `+where+`),
+			page as (select * from found where $6::bigint = 0 or id < $6 order by id desc limit $7)
+		select (select count(*) from found), array(select id from page order by id desc), array(select bytes::bigint from page order by id desc)`,
+		append(args, f.Before, f.Limit+1)...).Scan(&count, &ids, &sizes)
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("searching notifications: %w", err)
 	}
-	if more = len(ids) > f.Limit; more {
-		ids = ids[:f.Limit]
-	}
-	page, err = s.query(ctx, `select `+storedColumns+` from notifications n where n.user_id = $1 and n.id = any($2::bigint[]) and `+present+` order by n.id desc`, args[0], ids)
+	page, more, err = s.fill(ctx, args[0], ids, sizes, f.Limit)
 	return page, count, more, err
 }
 
