@@ -3589,6 +3589,12 @@ const docTemplate = `{
                             "$ref": "#/definitions/api.Problem"
                         }
                     },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
                     "409": {
                         "description": "Conflict",
                         "schema": {
@@ -5100,6 +5106,10 @@ const docTemplate = `{
                     "type": "string",
                     "example": "ann@example.org"
                 },
+                "invite": {
+                    "description": "Invite is the code of an invitation, where signing up needs one.",
+                    "type": "string"
+                },
                 "password": {
                     "type": "string",
                     "example": "correct horse"
@@ -5142,6 +5152,10 @@ const docTemplate = `{
                     "items": {
                         "$ref": "#/definitions/api.FeedView"
                     }
+                },
+                "invite": {
+                    "description": "signing up needs an invitation",
+                    "type": "boolean"
                 },
                 "kafka": {
                     "type": "string",

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"crier/gateway/api"
 	"crier/gateway/compat"
 )
 
@@ -33,9 +34,14 @@ type Config struct {
 	CompatNetworks []string // addresses or CIDR ranges, beside loopback, that CompatOpen holds for
 	Symbols        []string
 	AlertLimit     int // active alerts a user may have
-	StreamOutbox   int // bytes that may wait for one stream
-	PrefillKey     bool
-	MailPage       string // address of the embedded mail catcher's page, for those who may see it
+	// Signup is who may sign up: api.SignupOpen (also ""), SignupInvite or SignupClosed.
+	Signup string
+	// Sign-ups an hour of an address, and notifications a second of a user and of a
+	// service; 0: any number.
+	SignupLimit, SendLimitUser, SendLimitKey int
+	StreamOutbox                             int // bytes that may wait for one stream
+	PrefillKey                               bool
+	MailPage                                 string // address of the embedded mail catcher's page, for those who may see it
 	// How a shell runs this program, and how it starts it again; Kafka's address.
 	// Of the embedded default, for users of this machine; else empty.
 	Command, StartCommand, KafkaAddr string
@@ -74,6 +80,9 @@ func (c *Config) normalise() (ranges, error) {
 	if c.AnswerTimeout == 0 {
 		c.AnswerTimeout = DefaultAnswerTimeout
 	}
+	if c.Signup == "" {
+		c.Signup = api.SignupOpen
+	}
 	var errs []error
 	fault := func(name, format string, args ...any) {
 		errs = append(errs, fmt.Errorf(name+": "+format, args...))
@@ -83,6 +92,14 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	if c.AccessTTL < time.Second || c.AccessTTL > 24*time.Hour {
 		fault("CRIER_ACCESS_TTL", "must be 1s to 24h")
+	}
+	if c.Signup != api.SignupOpen && c.Signup != api.SignupInvite && c.Signup != api.SignupClosed {
+		fault("CRIER_SIGNUP", "%q: must be open, invite or closed", c.Signup)
+	}
+	for name, n := range map[string]int{"CRIER_SIGNUP_LIMIT": c.SignupLimit, "CRIER_SEND_LIMIT_USER": c.SendLimitUser, "CRIER_SEND_LIMIT_KEY": c.SendLimitKey} {
+		if n < 0 || n > 1_000_000_000 {
+			fault(name, "must be 0 to 1000000000")
+		}
 	}
 	if c.RefreshTTL < c.AccessTTL {
 		fault("CRIER_REFRESH_TTL", "must be at least CRIER_ACCESS_TTL")

@@ -117,6 +117,7 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 	g.metrics = newMetrics(reg, g.hub, g.pool)
 	g.api = &api.API{
 		Config: api.Config{Version: cfg.Version, Embedded: cfg.Embedded, ExternalUsers: cfg.ExternalUsers, APIKey: cfg.APIKey,
+			SignupMode: cfg.Signup, SignupLimit: cfg.SignupLimit, SendLimitUser: cfg.SendLimitUser, SendLimitKey: cfg.SendLimitKey,
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, Command: cfg.Command, StartCommand: cfg.StartCommand, KafkaAddr: cfg.KafkaAddr, HTTPSFunc: g.https, RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
 		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,

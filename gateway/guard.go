@@ -108,6 +108,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	if !streaming {
 		w.Header().Set("Cache-Control", "no-store")
 	}
+	who.Address = g.remote(r)
 	w, r, done, err := g.api.Admit(w, r.WithContext(api.WithPrincipal(r.Context(), who)), who, rt.Work)
 	if err != nil {
 		return err

@@ -58,6 +58,10 @@ type Config struct {
 	AccessTTL      time.Duration
 	RefreshTTL     time.Duration
 	Symbols        []string
+	SignupMode     string                     // who may sign up
+	SignupLimit    int                        // an hour, of an address; 0: any number
+	SendLimitUser  int                        // notifications a second of a user
+	SendLimitKey   int                        // and of a service
 	Conns          int                        // connections to Postgres at most
 	MailPage       string                     // of the embedded mail catcher
 	Command        string                     // runs this program from a shell, on the embedded default
@@ -100,6 +104,7 @@ type API struct {
 	logins *failures
 	gates  map[Work]*gate
 	cuts   *cuts
+	rates  rates
 	talk   *talkers
 	resets *talkers // requests for new passwords, by address
 	sent   prometheus.Counter
@@ -117,6 +122,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.charts = newCharts()
 	a.gates = newGates(a.Conns, runtime.GOMAXPROCS(0))
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()
+	a.rates = newRates(&a.Config)
 	a.talk, a.resets = newTalkers(talkRate, talkBurst), newTalkers(resetRate, resetBurst)
 	a.SSE.CutFunc, a.WS.CutFunc, a.WS.Commands = a.cuts.note, a.cuts.note, commands{a}
 	a.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_gateway_sent_total", Help: "Notifications accepted over HTTP."})

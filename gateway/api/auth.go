@@ -23,6 +23,7 @@ type Principal struct {
 	Ends     time.Time // when the token ends; zero: with its session
 	Service  string    // the API key's owner, "" for a person
 	Cookie   bool      // known by the session cookie
+	Address  string    // the client's
 }
 
 // Sender is by what name what this one sends is known.

@@ -179,7 +179,7 @@ func (a *API) Admit(w http.ResponseWriter, r *http.Request, who Principal, work 
 	if g == nil {
 		return w, r, func() {}, nil
 	}
-	leave, err := g.enter(r.Context(), subjectOf(who, a.RemoteFunc(r)))
+	leave, err := g.enter(r.Context(), subjectOf(who))
 	if errors.Is(err, errCrowded) {
 		return w, r, nil, &problem.Problem{Code: problem.TooMany, Detail: "Too many such requests of yours at once; send them one after the other.", RetryAfter: time.Second}
 	}
@@ -205,11 +205,11 @@ func TookTooLong(r *http.Request, err error) error {
 }
 
 // subjectOf is whose requests a limit counts: a user's or a service's, else an address'.
-func subjectOf(who Principal, address string) string {
+func subjectOf(who Principal) string {
 	if who.UserID != "" || who.Service != "" {
 		return who.Sender()
 	}
-	return "address:" + network(address)
+	return "address:" + network(who.Address)
 }
 
 // network is an address as limits count it: who has one IPv6 address has all of its

@@ -26,6 +26,9 @@ func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if err := a.mayGetCookie(r); err != nil {
 		return err
 	}
+	if err := a.maySignUp(r.Context(), ""); err != nil {
+		return err
+	}
 	acc, err := a.createAccount(r.Context(), SignupRequest{Username: "guest-" + strings.ToLower(rand.Text()[:8]), Password: rand.Text()}, true)
 	if err != nil {
 		return err

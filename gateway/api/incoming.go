@@ -73,6 +73,9 @@ func (a *API) TakeIn(ctx context.Context, who Principal, token string, in event.
 		return nil, err
 	}
 	sender := senderOf(acc.ID)
+	if err := a.rates.push(sender, time.Now()); err != nil {
+		return nil, err
+	}
 	if in.IdempotencyKey == "" {
 		if in.EventID == "" {
 			in.EventID = event.NewID()

@@ -74,6 +74,9 @@ func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) 
 	if who.Service == "" && (n.Everyone || n.Topic != "" || slices.ContainsFunc(n.Recipients(), func(u event.UserID) bool { return u != who.UserID })) {
 		return nil, problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
 	}
+	if err := a.rates.send(who, max(1, len(n.Recipients())), time.Now()); err != nil {
+		return nil, err
+	}
 	if n.Topic == "" {
 		if err := a.requireUsers(ctx, n.Recipients()); err != nil {
 			return nil, err

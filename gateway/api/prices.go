@@ -137,7 +137,8 @@ type StatusView struct {
 	Embedded bool   `json:"embedded"`
 	Users    string `json:"users" enums:"own,external"`
 	Signup   bool   `json:"signup"`
-	Mail     string `json:"mail,omitempty"` // where the embedded mail catcher shows what it caught
+	Invite   bool   `json:"invite,omitempty"` // signing up needs an invitation
+	Mail     string `json:"mail,omitempty"`   // where the embedded mail catcher shows what it caught
 	// On the embedded default: how a shell on this machine runs this program and starts
 	// it again, where Kafka listens, and the demo user's id.
 	Command      string       `json:"command,omitempty" example:"go -C /src/crier run ."`
@@ -160,7 +161,7 @@ type StatusView struct {
 //	@Router		/status [get]
 func (a *API) Status(w http.ResponseWriter, r *http.Request) error {
 	now := time.Now()
-	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers, Mail: a.MailPage, Command: a.Command, StartCommand: a.StartCommand, Kafka: a.KafkaAddr, DemoUser: a.demoUser(), Symbols: notNil(a.Symbols), Feeds: []FeedView{}, TickRate: math.Round(10*a.Hub.TickStats().Reached) / 10, ServerTime: now.UTC()}
+	st := StatusView{Version: a.Version, Embedded: a.Embedded, Users: "own", Signup: !a.ExternalUsers && a.SignupMode != SignupClosed, Invite: a.SignupMode == SignupInvite, Mail: a.MailPage, Command: a.Command, StartCommand: a.StartCommand, Kafka: a.KafkaAddr, DemoUser: a.demoUser(), Symbols: notNil(a.Symbols), Feeds: []FeedView{}, TickRate: math.Round(10*a.Hub.TickStats().Reached) / 10, ServerTime: now.UTC()}
 	if a.ExternalUsers {
 		st.Users = "external"
 	}

@@ -504,6 +504,11 @@ func newTalkers(r rate.Limit, burst int) *talkers {
 
 // wait is how long a person must wait, 0 if they need not.
 func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
+	return t.waitFor(user, 1, now)
+}
+
+// waitFor is wait for n at once; more than a burst count as one.
+func (t *talkers) waitFor(user event.UserID, n int, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.limits) >= maxTalkers {
@@ -514,7 +519,7 @@ func (t *talkers) wait(user event.UserID, now time.Time) time.Duration {
 		l = rate.NewLimiter(t.rate, t.burst)
 		t.limits[user] = l
 	}
-	r := l.ReserveN(now, 1)
+	r := l.ReserveN(now, min(n, t.burst))
 	if d := r.DelayFrom(now); d > 0 {
 		r.CancelAt(now)
 		return d

@@ -24,6 +24,8 @@ type SignupRequest struct {
 	Username string `json:"username" example:"ann"`
 	Password string `json:"password" example:"correct horse"`
 	Email    string `json:"email,omitempty" example:"ann@example.org"`
+	// Invite is the code of an invitation, where signing up needs one.
+	Invite string `json:"invite,omitempty"`
 }
 
 // check notes all rules that are broken.
@@ -52,7 +54,7 @@ type UserView struct {
 //	@Tags		account
 //	@Param		body	body		SignupRequest	true	"name, password and perhaps an email address"
 //	@Success	201		{object}	UserView
-//	@Failure	400,409,429	{object}	Problem
+//	@Failure	400,403,409,429	{object}	Problem
 //	@Router		/signup [post]
 func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
 	var in SignupRequest
@@ -69,6 +71,9 @@ func (a *API) Signup(w http.ResponseWriter, r *http.Request) error {
 // SignUp checks what was given and makes an account.
 func (a *API) SignUp(ctx context.Context, in SignupRequest) (user.Account, error) {
 	if err := in.check(); err != nil {
+		return user.Account{}, err
+	}
+	if err := a.maySignUp(ctx, in.Invite); err != nil {
 		return user.Account{}, err
 	}
 	return a.createAccount(ctx, in, false)
@@ -89,6 +94,11 @@ func (a *API) createAccount(ctx context.Context, in SignupRequest, guest bool) (
 	}
 	var acc user.Account
 	err = a.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if in.Invite != "" {
+			if err := user.UseInvite(ctx, tx, in.Invite, time.Now()); err != nil {
+				return err
+			}
+		}
 		acc, err = user.Create(ctx, tx, user.Account{Username: in.Username, Email: in.Email, PasswordHash: hash, Guest: guest}, time.Now())
 		if err != nil {
 			return err
@@ -100,6 +110,9 @@ func (a *API) createAccount(ctx context.Context, in SignupRequest, guest bool) (
 
 // taken turns the error of a name that another account has into the field's.
 func taken(err error) error {
+	if errors.Is(err, user.ErrInvite) {
+		return event.Invalid{{Field: "invite", Rule: "invite", Message: "is no invitation, or it was used or has expired"}}
+	}
 	if errors.Is(err, user.ErrUsernameTaken) {
 		return &problem.Problem{Code: problem.UsernameTaken, Detail: "Choose another username.",
 			Errors: []event.FieldError{{Field: "username", Rule: "unique", Message: "is taken"}}}

@@ -27,7 +27,7 @@ func (c *clients) signup(w http.ResponseWriter, r *http.Request) error {
 	if !f.has("username", "password") {
 		return refuse(w, http.StatusBadRequest, "error", nil, textMissing)
 	}
-	_, err = c.SignUp(r.Context(), api.SignupRequest{Username: f.text("username"), Password: f.text("password"), Email: optional(f, "email")})
+	_, err = c.SignUp(r.Context(), api.SignupRequest{Username: f.text("username"), Password: f.text("password"), Email: optional(f, "email"), Invite: optional(f, "invite")})
 	if err != nil && problem.Of(err).Code == problem.UsernameTaken {
 		return refuse(w, http.StatusBadRequest, "error", nil, textTaken)
 	}
@@ -53,7 +53,7 @@ func (c *clients) registerEmail(w http.ResponseWriter, r *http.Request) error {
 	if !f.has("email", "password") {
 		return refuse(w, http.StatusBadRequest, "error", nil, textInvalidData)
 	}
-	in := api.SignupRequest{Username: api.UsernameOf(f.text("email")), Password: f.text("password"), Email: f.text("email")}
+	in := api.SignupRequest{Username: api.UsernameOf(f.text("email")), Password: f.text("password"), Email: f.text("email"), Invite: optional(f, "invite")}
 	acc, err := c.SignUp(r.Context(), in)
 	if err != nil {
 		if code := problem.Of(err).Code; code == problem.EmailTaken || code == problem.UsernameTaken {
@@ -70,7 +70,7 @@ func (c *clients) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	acc, err := c.SignUp(r.Context(), api.SignupRequest{Username: optional(f, "username"), Password: optional(f, "password"), Email: optional(f, "email")})
+	acc, err := c.SignUp(r.Context(), api.SignupRequest{Username: optional(f, "username"), Password: optional(f, "password"), Email: optional(f, "email"), Invite: optional(f, "invite")})
 	if err != nil {
 		if p, ok := isInput(err); ok {
 			return answer(w, http.StatusBadRequest, byField(p))

@@ -93,7 +93,7 @@ func NewPipeline(ctx context.Context, cfg PipelineConfig) (*Pipeline, error) {
 }
 
 func (p *Pipeline) signUp(ctx context.Context, i int, name string) error {
-	c := client.Client{Base: p.cfg.URL, HTTP: p.http}
+	c := client.Client{Base: p.cfg.URL, HTTP: p.http, APIKey: p.cfg.APIKey} // whose sign-ups are not limited
 	body := map[string]string{"username": name, "password": rand.Text()}
 	if err := c.Do(ctx, "POST", "/signup", body, nil); err != nil {
 		return err

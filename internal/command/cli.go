@@ -34,6 +34,7 @@ type cli struct {
 	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
 	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
+	Invites  invitesCmd  `cmd:"" help:"Make invitations to sign up."`
 	Alerts   alertsCmd   `cmd:"" help:"Bring a user's alerts in and out as CSV or JSON lines."`
 	Import   importCmd   `cmd:"" help:"Bring in the users, rooms, accounts, destinations and alerts of another system as JSON lines."`
 	Bot      botCmd      `cmd:"" help:"Run the chat bot, a client like any other: quotes, prices and alerts in rooms."`

@@ -142,6 +142,10 @@ type gatewayFlags struct {
 	CompatNetworks []string         `env:"CRIER_COMPAT_NETWORKS" help:"Addresses and ranges, beside loopback, that CRIER_COMPAT_OPEN holds for."`
 	StreamOutbox   int              `env:"CRIER_STREAM_OUTBOX" default:"262144" help:"Bytes that may wait for one stream."`
 	AlertLimit     int              `env:"CRIER_ALERT_LIMIT" default:"10000" help:"Active alerts a user may have."`
+	Signup         string           `env:"CRIER_SIGNUP" default:"open" help:"Who may sign up: open: anybody; invite: with an invitation (crier invites add); closed: nobody. An API key may make accounts in any case."`
+	SignupLimit    int              `env:"CRIER_SIGNUP_LIMIT" default:"1000" help:"Sign-ups an hour from one address (IPv6: a /64), a gateway; 0: any number."`
+	SendLimitUser  int              `env:"CRIER_SEND_LIMIT_USER" default:"100" help:"Notifications a second that a user may send, a gateway, ten times as many at once; of all users of one address ten times as many; 0: any number."`
+	SendLimitKey   int              `env:"CRIER_SEND_LIMIT_KEY" default:"100000" help:"Notifications a second that a service may send, and items that may be pushed in for an account, a gateway; 0: any number."`
 }
 
 // publicFlags say where people reach this installation.
@@ -153,6 +157,7 @@ func (f gatewayFlags) config(external bool, symbols []string, w webhookFlags, p 
 	return gateway.Config{Addr: f.HTTPAddr, Version: Version, ExternalUsers: external, APIKey: string(f.APIKey), AccessTTL: f.AccessTTL, RefreshTTL: f.RefreshTTL,
 		AllowedOrigins: f.AllowedOrigins, AllowedHosts: f.AllowedHosts, PublicURL: p.PublicURL, TLSCert: f.TLSCert, TLSKey: f.TLSKey, TrustedProxies: f.TrustedProxies, Symbols: symbols,
 		CompatOpen: f.CompatOpen, CompatNetworks: f.CompatNetworks,
+		Signup: f.Signup, SignupLimit: f.SignupLimit, SendLimitUser: f.SendLimitUser, SendLimitKey: f.SendLimitKey,
 		AlertLimit: f.AlertLimit, StreamOutbox: f.StreamOutbox, WebhookAllow: w.allowed()}
 }
 

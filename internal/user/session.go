@@ -295,6 +295,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	batch.Queue(`delete from stream_tickets where expires_at < $1`, now)
 	batch.Queue(`delete from sessions where expires_at < $1 or ended_at < $1`, now.AddDate(0, -1, 0))
 	batch.Queue(`delete from password_resets where expires_at < $1`, now.Add(-24*time.Hour))
+	batch.Queue(`delete from invites where expires_at < $1 or uses_left = 0`, now)
 	batch.Queue(`delete from idempotent_sends where created_at < $1`, now.Add(-IdempotencyTTL))
 	batch.Queue(`delete from mail_consents where confirmed_at is null and created_at < $1`, now.Add(-unconfirmedKept))
 	// How often an address was mailed is remembered for longer than its claims.

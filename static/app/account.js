@@ -17,6 +17,7 @@ function view(root, params, isNew) {
     if (get('status')?.users === 'external') root.replaceChildren(gatePanel('person', 'Sign-in is elsewhere', ''));
     else if (!root.firstElementChild) root.append(form(next, isNew, params.ended === 'yes'));
     root.querySelector('[data-testid=guest-entry]')?.toggleAttribute('hidden', !get('status')?.embedded);
+    root.querySelector('[data-testid=invite-field]')?.toggleAttribute('hidden', !get('status')?.invite);
     root.querySelector('[data-testid=other-way]')?.toggleAttribute('hidden', !isNew && get('status')?.signup === false);
   };
   on('status', draw, leaving.signal);
@@ -34,7 +35,8 @@ function form(next, isNew, hasEnded) {
   const username = h('input', { id: 'username', name: 'username', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', required: true });
   const password = h('input', { id: 'password', name: 'password', type: 'password', autocomplete: isNew ? 'new-password' : 'current-password', required: true });
   const email = h('input', { id: 'email', name: 'email', type: 'email', autocomplete: 'email' });
-  const controls = isNew ? { username, password, email } : { username, email: username, password };
+  const invite = h('input', { id: 'invite', name: 'invite', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false' });
+  const controls = isNew ? { username, password, email, invite } : { username, email: username, password };
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true, 'data-testid': 'form-problem' });
   const submit = h('button', { class: 'primary', 'data-testid': isNew ? 'signup-submit' : 'login-submit' }, isNew ? 'Sign up' : 'Log in');
 
@@ -58,12 +60,13 @@ function form(next, isNew, hasEnded) {
       'data-testid': isNew ? 'signup-form' : 'login-form',
       onsubmit: (event) => {
         event.preventDefault();
-        enter(() => (isNew ? signUp(username.value.trim(), password.value, email.value.trim()) : logIn(username.value.trim(), password.value)));
+        enter(() => (isNew ? signUp(username.value.trim(), password.value, email.value.trim(), invite.value.trim()) : logIn(username.value.trim(), password.value)));
       },
     },
     field(isNew ? 'Username' : 'Username or email', username),
     field('Password', password, isNew ? 'At least 8 characters, not all digits, none of the common ones.' : ''),
     isNew && field('Email, if notifications shall reach you by mail', email),
+    isNew && h('div', { hidden: true, 'data-testid': 'invite-field' }, field('Invitation', invite, 'The code that you were given: signing up needs one here.')),
     summary,
     h('div', { class: 'actions' }, submit)),
     !isNew && h('p', { class: 'aside' }, h('a', { href: '/reset', 'data-testid': 'forgot' }, 'Forgot your password?')),

@@ -45,8 +45,8 @@ export async function logIn(name, password) {
   become((await api('POST', '/login', { ...who, password })).user);
 }
 
-export async function signUp(username, password, email) {
-  await api('POST', '/signup', { username, password, ...(email ? { email } : {}) });
+export async function signUp(username, password, email, invite) {
+  await api('POST', '/signup', { username, password, ...(email ? { email } : {}), ...(invite ? { invite } : {}) });
   await logIn(username, password);
 }
 
