@@ -364,7 +364,7 @@ func (c *Consumer) produce(ctx context.Context, units []unit) error {
 				continue // it was only asked after
 			}
 			c.metrics.records.WithLabelValues(u.rec.Topic, o.Status).Inc()
-			if o.Status == event.StatusStored {
+			if o.Status == event.StatusStored && !o.Gone {
 				out = append(out, Delivery(&o.Stored))
 			}
 			if u.trigger >= 0 || u.page || u.chat != nil {

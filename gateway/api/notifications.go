@@ -400,6 +400,19 @@ func (a *API) Mark(mark inbox.Mark) Handler {
 	}
 }
 
+// DeleteNotification removes a notification from the inbox.
+//
+//	@Summary	Delete a notification
+//	@Tags		notifications
+//	@Param		id	path		int				true	"its id"
+//	@Success	200	{object}	event.Counts	"the counts after it"
+//	@Failure	404	{object}	Problem
+//	@Security	bearer
+//	@Router		/notifications/{id} [delete]
+func (a *API) DeleteNotification(w http.ResponseWriter, r *http.Request) error {
+	return a.Mark(inbox.Delete)(w, r)
+}
+
 // ReadAllAnswer is what marking everything read answers with.
 type ReadAllAnswer struct {
 	event.Counts

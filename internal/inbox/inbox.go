@@ -65,6 +65,8 @@ type Outcome struct {
 	Reason string
 	// Again says that nothing was written: the item was stored before.
 	Again bool
+	// Gone means that it was collapsed, expired or deleted since.
+	Gone bool
 	// At is the place that the inbox stood at after the item.
 	At int64
 }
@@ -228,6 +230,7 @@ type knownItem struct {
 	stored event.Stored
 	hash   string
 	origin event.Origin
+	gone   bool // collapsed, expired or deleted since
 }
 
 type knownItems struct {
@@ -236,7 +239,7 @@ type knownItems struct {
 }
 
 func (k *knownItems) add(it *Item, s event.Stored) {
-	ki := knownItem{s, string(it.Hash), it.Origin}
+	ki := knownItem{stored: s, hash: string(it.Hash), origin: it.Origin}
 	k.addOrigin(ki)
 	if it.Key != "" {
 		k.byKey[senderKey{it.UserID, it.Sender, it.Key}] = ki
@@ -254,7 +257,7 @@ func (k *knownItems) addOrigin(ki knownItem) {
 func (k *knownItems) answer(it *Item) (Outcome, bool) {
 	for _, ki := range k.byOrigin[originKey{it.UserID, it.Origin.Position()}] {
 		if ki.origin.Same(it.Origin) {
-			return Outcome{Status: event.StatusStored, Stored: ki.stored, Again: true}, true
+			return Outcome{Status: event.StatusStored, Stored: ki.stored, Again: true, Gone: ki.gone}, true
 		}
 	}
 	if it.Key == "" {
@@ -265,7 +268,7 @@ func (k *knownItems) answer(it *Item) (Outcome, bool) {
 	case !ok:
 		return Outcome{}, false
 	case ki.hash == string(it.Hash):
-		return Outcome{Status: event.StatusDuplicate, Stored: ki.stored, Again: true}, true
+		return Outcome{Status: event.StatusDuplicate, Stored: ki.stored, Again: true, Gone: ki.gone}, true
 	}
 	return Outcome{
 		Status: event.StatusRejected, Code: "idempotency_key_reused",
@@ -295,7 +298,7 @@ func finish(s event.Stored, priority int16, payload string) event.Stored {
 	return s
 }
 
-const knownColumns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset, coalesce(n.origin_fingerprint, 0)`
+const knownColumns = storedColumns + `, n.sender, n.idempotency_key, n.content_hash, n.origin_topic::text, n.origin_partition, n.origin_offset, coalesce(n.origin_fingerprint, 0), n.gone_at is not null`
 
 // scan adds rows of knownColumns.
 func (k *knownItems) scan(rows pgx.Rows) error {
@@ -305,7 +308,7 @@ func (k *knownItems) scan(rows pgx.Rows) error {
 	var sender, key *string
 	var hash []byte
 	var ki knownItem
-	dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset, &ki.origin.Fingerprint)
+	dest := append(storedDest(&s, &priority, &payload), &sender, &key, &hash, &ki.origin.TopicID, &ki.origin.Partition, &ki.origin.Offset, &ki.origin.Fingerprint, &ki.gone)
 	_, err := pgx.ForEachRow(rows, dest, func() error {
 		found := ki
 		found.hash = string(hash)

@@ -24,6 +24,9 @@ const (
 	// UndoRead takes back a Read by its time: nothing that was read before or after
 	// it becomes unread.
 	UndoRead Mark = "read undone"
+	// Delete leaves a tombstone without content: the number stays taken, so that
+	// streams see no gap, and the record, read again, is not stored again.
+	Delete Mark = "deleted"
 )
 
 // markSQL changes rows and says, of those that it changed from unread to read
@@ -42,6 +45,9 @@ var markSQL = map[Mark]string{
 		returning case when o.read_at is null then -1 else 0 end, n.id > $4`,
 	Unarchive: `update notifications n set archived_at = null where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.archived_at is not null and n.gone_at is null and $3::timestamptz is not null
 		returning 0, n.id > $4`,
+	Delete: `update notifications n set gone_at = $3, title = '', body = '', url = '', payload = ''
+		where n.user_id = $1 and ($2::bigint[] is null or n.id = any($2)) and n.gone_at is null
+		returning case when n.read_at is null then -1 else 0 end, n.id > $4`,
 }
 
 // Mark changes the state of the user's notifications with these ids (nil: of

@@ -80,6 +80,62 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// A deleted notification keeps its number and none of its content, is out of the
+// counts, and its record, read again, neither comes back nor is published.
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		name           string
+		read, seen     bool
+		unread, unseen int // of five, after one was deleted
+	}{
+		{"unread", false, false, 4, 4},
+		{"read", true, false, 4, 4},
+		{"seen", false, true, 4, 0},
+		{"read and seen", true, true, 4, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := w.of(t)
+			ann, bob := w.user(ann), w.user(bob)
+			fifth := item(ann, 5)
+			w.fill(ann, 1, 4)
+			w.put(fifth)
+			w.fill(bob, 1, 5)
+			if c.read {
+				if _, err := w.Mark(t.Context(), ann, inbox.Read, []int64{5}, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.seen {
+				if _, err := w.Seen(t.Context(), ann); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := w.head(ann).Counts
+			counts, err := w.Mark(t.Context(), ann, inbox.Delete, []int64{5}, time.Now())
+			if err != nil || counts != w.head(ann).Counts || counts.Version <= before.Version {
+				t.Errorf("answered %+v (%v), the inbox says %+v, before it was %+v", counts, err, w.head(ann).Counts, before)
+			}
+			if counts.Unread != c.unread || counts.Unseen != c.unseen {
+				t.Errorf("%+v, want %d unread and %d unseen", counts, c.unread, c.unseen)
+			}
+			w.wantIDs(ann, sequence(1, 4))
+			w.wantIDs(bob, sequence(1, 5))
+			if _, err := w.Mark(t.Context(), ann, inbox.Delete, []int64{5}, time.Now()); !errors.Is(err, inbox.ErrNotFound) {
+				t.Errorf("deleted twice: %v", err)
+			}
+			if out := w.put(fifth)[0]; !out.Again || !out.Gone || out.Stored.ID != 5 || out.Stored.Title != "" {
+				t.Errorf("its record, read again: %+v", out)
+			}
+			if out := w.put(item(ann, 6))[0]; out.Stored.ID != 6 || out.Gone {
+				t.Errorf("the next one: %+v", out)
+			}
+		})
+	}
+}
+
 // Undoing a marking of everything makes unread what that one has marked: nothing
 // that was read before or after it, nothing archived since, nothing of others.
 func TestUndoReadAll(t *testing.T) {

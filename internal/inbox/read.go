@@ -117,10 +117,10 @@ func (s *Store) Get(ctx context.Context, user event.UserID, id int64) (event.Sto
 }
 
 // ByID reads several notifications of several users within tx: the pairs
-// (users[i], ids[i]) that exist.
+// (users[i], ids[i]) that exist, tombstones excluded.
 func ByID(ctx context.Context, tx pgx.Tx, users []string, ids []int64) ([]event.Stored, error) {
 	rows, err := tx.Query(ctx, `select `+storedColumns+` from unnest($1::text[], $2::bigint[]) as k(u, i)
-		join notifications n on n.user_id = k.u and n.id = k.i`, users, ids)
+		join notifications n on n.user_id = k.u and n.id = k.i and n.gone_at is null`, users, ids)
 	if err != nil {
 		return nil, fmt.Errorf("reading notifications: %w", err)
 	}

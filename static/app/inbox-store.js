@@ -79,10 +79,12 @@ class Inbox {
     clearTimeout(this.#refreshTimer);
     this.#refreshTimer = setTimeout(async () => {
       const turn = this.#turn;
+      const before = new Set(this.items.map(({ id }) => id));
       const loaded = await this.#loadAgain(this.items.length).catch(() => null);
       if (!loaded || turn !== this.#turn) return;
       const newest = loaded.items[0]?.id ?? 0;
-      const arrivedMeanwhile = this.filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
+      // What was shown before and is not in the answer was deleted.
+      const arrivedMeanwhile = this.filter.q ? [] : this.items.filter((item) => item.id > newest && !before.has(item.id));
       // Pages that were asked for meanwhile stay.
       const oldest = loaded.items.at(-1)?.id ?? 0;
       const older = this.items.filter(({ id }) => id < oldest);
