@@ -48,6 +48,9 @@ func TestAttackRates(t *testing.T) {
 			t.Errorf("%s: %d, want 429", path, status)
 		}
 	}
+	if status, _, text := w.ask("POST", "/account", `{"account_name":"A","email":"a@example.org"}`, from("2001:db8:1:2::1")); status != 429 {
+		t.Errorf("an anonymous account of the data pusher: %d %s, want 429", status, text)
+	}
 	if status, _, text := signUp("/api/v1/signup", "elsewhere", from("2001:db8:1:3::1")); status != 201 {
 		t.Errorf("another network: %d %s", status, text)
 	}

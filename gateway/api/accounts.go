@@ -81,7 +81,13 @@ func (a *API) MakeAccount(ctx context.Context, who Principal, in AccountRequest)
 	if err := a.requireNoGuest(ctx, who.UserID); err != nil {
 		return NewAccount{}, err
 	}
-	acc, secret, err := a.Destinations.CreateAccount(ctx, destination.Account{Owner: who.UserID, Anonymous: who.UserID == "" && who.Service == "", Name: *in.Name, Email: *in.Email, Website: deref(in.Website)}, time.Now())
+	anonymous := who.UserID == "" && who.Service == ""
+	if anonymous {
+		if err := a.rates.signUp(who, time.Now()); err != nil {
+			return NewAccount{}, err
+		}
+	}
+	acc, secret, err := a.Destinations.CreateAccount(ctx, destination.Account{Owner: who.UserID, Anonymous: anonymous, Name: *in.Name, Email: *in.Email, Website: deref(in.Website)}, time.Now())
 	return NewAccount{acc, secret}, AccountProblem(err)
 }
 
