@@ -220,7 +220,7 @@ export class Crier extends EventTarget {
     } catch (error) {
       if (turn !== this.#turn) return;
       if (error.refused && ++this.#refusals >= REFUSALS_BORNE) this.close('token refused');
-      else this.#lost(turn, error.message);
+      else this.#lost(turn, error instanceof TypeError ? 'no answer' : error.message); // fetch: "Failed to fetch"
     }
   }
 
@@ -334,7 +334,18 @@ export class Crier extends EventTarget {
     const wait = this.#retryAtLeast + Math.random() * limit;
     this.#retryAtLeast = 0;
     this.#timers.retry = setTimeout(() => this.#connect(), wait);
-    this.#report({ name: 'waiting', attempt: this.#attempt, nextTry: Date.now() + wait, reason: this.#reason || reason });
+    this.#report({ name: 'waiting', attempt: this.#attempt, nextTry: Date.now() + wait, reason: (this.#reason || reason) + this.#advice() });
+  }
+
+  /**
+   * A browser does not tell a page of another origin why it was refused. Before the
+   * first event the reason may be that the gateway does not know the page's origin.
+   */
+  #advice() {
+    const here = globalThis.location?.origin;
+    const there = new URL(this.#base).origin;
+    if (this.#readyTime || !here || here === 'null' || here === there) return '';
+    return `: does ${there} answer, and does its CRIER_ALLOWED_ORIGINS have ${here}?`;
   }
 
   /** Ends the connection there is, if any, and everything that waits on it. */

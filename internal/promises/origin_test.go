@@ -57,5 +57,7 @@ func TestBrowserOtherOrigin(t *testing.T) {
 	if said := eval[string](other, `fetch('`+p.Facts().HTTP+`/api/v1/stream/ticket', {method: 'POST', headers: {Authorization: 'Bearer x'}}).then(() => 'let in', (e) => e.name)`); said != "TypeError" {
 		t.Errorf("a page of an origin that is not allowed was %s", said)
 	}
+	eval[bool](other, `import('`+p.Facts().HTTP+`/static/crier.js').then(({connect}) => connect({url: '`+p.Facts().HTTP+`', token: () => 'x', onState: (state) => { window.state = state; }})).then(() => true)`)
+	other.until("crier.js says what to look at", `window.state?.reason?.includes('CRIER_ALLOWED_ORIGINS') && window.state.reason.includes(location.origin)`)
 	other.forgive() // it says that it was kept out, which is right
 }

@@ -62,7 +62,7 @@ func TestPageDoesNotCallOthersStale(t *testing.T) {
 	p := criertest.Start(t)
 	page := openTab(t, p.Facts().HTTP)
 	rec := p.TickRecord("SERVER.ROOM", "21.5")
-	rec.Timestamp = time.Now().Add(-2 * time.Hour)
+	rec.Value = fmt.Appendf(nil, `{"symbol":"SERVER.ROOM","price":"21.5","source":"me","time":%q}`, time.Now().Add(-2*time.Hour).UTC().Format(time.RFC3339))
 	if err := p.Kgo(t).ProduceSync(t.Context(), rec).FirstErr(); err != nil {
 		t.Fatal(err)
 	}

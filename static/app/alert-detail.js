@@ -1,7 +1,7 @@
 // One alert in full: its sentence, its place in Kafka from which it holds, and
 // the tick behind each of its firings.
 
-import { alertSentence, extrasText, isMet, measuredText, needsOf, repeatText } from './alert-words.js';
+import { alertSentence, extrasText, isMet, measuredText, needsOf, repeatText, stateText } from './alert-words.js';
 import { alerts } from './alert-store.js';
 import { api } from './api.js';
 import { ask } from './ask.js';
@@ -9,7 +9,7 @@ import { priceChart } from './chart.js';
 import { h, icon } from './dom.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { clearProblem, field, showProblem, whileBusy } from './form.js';
-import { exactText, priceText, typedPrice } from './format.js';
+import { exactText, positionText, priceText, typedPrice } from './format.js';
 import { on } from './state.js';
 import { priceOf } from './ticks.js';
 import { sayFailed, toast } from './toast.js';
@@ -83,9 +83,9 @@ function headOf(alert, { left, again }) {
     alert.state === 'created' && h('button', { type: 'button', 'data-testid': 'alert-pause', onclick: () => turn('paused') }, icon('pause'), 'Pause'),
     alert.state === 'paused' && h('button', { type: 'button', 'data-testid': 'alert-resume', onclick: () => turn('created') }, icon('play'), 'Resume'),
     ['created', 'paused'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-edit', onclick: () => edit.open() }, 'Edit'),
-    ['created', 'triggered'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-snooze', title: 'Silent for an hour, then it holds again', onclick: () => alerts.snooze(alert.id, '1h').catch((error) => sayFailed('It was not snoozed.', error)) }, icon('pause'), 'Snooze 1 h'),
-    alert.state === 'triggered' && h('button', { type: 'button', 'data-testid': 'alert-again', onclick: () => turn('created') }, icon('play'), 'Set again'),
-    alert.state === 'expired' && h('button', { type: 'button', onclick: () => again(alert) }, 'Write it again'),
+    ['created', 'triggered'].includes(alert.state) && h('button', { type: 'button', 'data-testid': 'alert-snooze', title: 'Silent for an hour, then active again', onclick: () => alerts.snooze(alert.id, '1h').catch((error) => sayFailed('It was not snoozed.', error)) }, icon('snooze'), 'Snooze 1 h'),
+    alert.state === 'triggered' && h('button', { type: 'button', 'data-testid': 'alert-again', onclick: () => turn('created') }, icon('play'), 'Reactivate'),
+    alert.state === 'expired' && h('button', { type: 'button', onclick: () => again(alert) }, 'Copy to a new alert'),
     h('button', { type: 'button', 'data-testid': 'alert-delete', onclick: () => { alerts.remove(alert); left(); } }, icon('delete'), 'Delete'));
   return [
     h('h2', {}, `When ${alertSentence(alert)}`),
@@ -94,11 +94,11 @@ function headOf(alert, { left, again }) {
     actions,
     edit.node,
     h('dl', { class: 'facts' },
-      fact('Number', alert.id), fact('State', alert.state), fact('Repeat', repeatText(alert)),
+      fact('Number', alert.id), fact('State', stateText(alert.state)), fact('Repeat', repeatText(alert)),
       alert.percent !== undefined && alert.state === 'created' ? fact('Measured', h('span', { class: 'measured' }, alerts.references.has(alert.id) ? measuredText(alerts.references.get(alert.id)) : '–')) : '',
       alert.email ? fact('Email', alert.email) : '',
       fact('Set', exactText(alert.created_at)), alert.triggered_at ? fact('Triggered', exactText(alert.triggered_at)) : '',
-      alert.place ? fact('Holds from', h('code', {}, `ticks[${alert.place.partition}]@${alert.place.offset}`)) : ''),
+      alert.place ? fact('Active from', positionText({ topic: 'ticks', partition: alert.place.partition, offset: alert.place.offset })) : ''),
   ].filter(Boolean);
 }
 
@@ -156,8 +156,8 @@ function firingLine(firing) {
     h('span', { class: 'number' }, `${firing.firing}`),
     h('span', {}, h('strong', {}, priceText(firing.price, 2)), ` at ${exactText(firing.time)} from ${firing.source}`, h('br'),
       firing.change ? `${firing.change} % from ${priceText(firing.reference ?? firing.before?.price, 2)} · ` : '',
-      firing.before ? [h('span', { 'data-testid': 'firing-before' }, `before it ${priceText(firing.before.price, 2)} `, h('code', {}, `@${firing.before.offset}`)), ' → '] : '',
-      h('code', {}, `${firing.topic}[${firing.partition}]@${firing.offset}`),
+      firing.before ? [h('span', { 'data-testid': 'firing-before' }, `before it ${priceText(firing.before.price, 2)} `, `(offset ${firing.before.offset})`), ' → '] : '',
+      positionText(firing),
       firing.notification_id !== undefined && [' → ', h('a', { href: `/inbox/${firing.notification_id}` }, `number ${firing.notification_id}`)]));
 }
 

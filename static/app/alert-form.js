@@ -56,7 +56,7 @@ export function alertForm(signal, created) {
   const repeatPart = h('span', { class: 'blank' }, ', at most once in a ', cooldown);
   const quick = h('span', { class: 'quick' }, QUICK.map(([words, millionths]) =>
     h('button', { type: 'button', class: 'link', onclick: () => put(millionths), 'aria-label': `Target: the price ${words}` }, words)));
-  const asked = [part('target', target), part('percent', percent, ' %'), part('window', ' within ', within), part('low', low, ' and ', high)];
+  const asked = [part('target', target), part('percent', percent, ' %'), part('window', ' within ', within), part('low', low, ' to ', high)];
   const chart = priceChart(signal, {
     symbol: () => symbol.value,
     marks: () => needsOf(condition.value).filter((name) => figures[name] && name !== 'percent').map((name) => ({ name, value: typedPrice(figures[name].value), label: figures[name].getAttribute('aria-label') })),
@@ -71,7 +71,7 @@ export function alertForm(signal, created) {
     summary,
     h('div', { class: 'sentence-foot' }, submit, distance, quick, note),
     chart.node,
-    h('details', { class: 'more-of-it' }, h('summary', { 'data-testid': 'alert-more' }, 'Confirm, re-arm, words'),
+    h('details', { class: 'more-of-it' }, h('summary', { 'data-testid': 'alert-more' }, 'Advanced options'),
       h('p', { class: 'sentence small' }, 'It must hold for ', confirm, '; once met, it counts again only after the price has gone ', hysteresis, ' back. The notification says ', message, '.')),
     line);
 

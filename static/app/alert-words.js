@@ -11,9 +11,9 @@ export const CONDITIONS = {
   crosses_below: { words: 'crosses down through', needs: ['target'] },
   percent_up: { words: 'rises by', needs: ['percent', 'window'] },
   percent_down: { words: 'falls by', needs: ['percent', 'window'] },
-  enters: { words: 'comes between', needs: ['low', 'high'] },
+  enters: { words: 'enters the band', needs: ['low', 'high'] },
   exits: { words: 'leaves the band', needs: ['low', 'high'] },
-  trailing_stop: { words: 'falls from its best by', needs: ['percent'] },
+  trailing_stop: { words: 'falls from its highest price by', needs: ['percent'] },
 };
 
 /** What a condition needs: target, percent, window, low or high. */
@@ -23,7 +23,7 @@ export const needsOf = (condition) => CONDITIONS[condition]?.needs ?? ['target']
 export function alertSentence(alert) {
   const { symbol, condition, target, percent, low, high } = alert;
   const asked = percent !== undefined ? `${percent} %${alert.window ? ` within ${durationText(alert.window)}` : ''}`
-    : low !== undefined ? `${priceText(low)} ${condition === 'exits' ? 'to' : 'and'} ${priceText(high)}` : priceText(target);
+    : low !== undefined ? `${priceText(low)} to ${priceText(high)}` : priceText(target);
   return `${symbol} ${CONDITIONS[condition]?.words ?? condition} ${asked}`;
 }
 
@@ -74,6 +74,9 @@ export function measuredText({ reference, fires_at: firesAt, source }) {
 export function distanceText(price, target) {
   return `${percentText(percentBetween(price, target))} to go`;
 }
+
+/** An alert's state as the API has it, in words. */
+export const stateText = (state) => ({ created: 'active', triggered: 'fired' }[state] ?? state);
 
 /** "once" or "every time, at most once in 10m" */
 export function repeatText({ repeat, cooldown }) {

@@ -4,7 +4,7 @@ import { alertForm } from './alert-form.js';
 import { showAlert } from './alert-detail.js';
 import { setSound, soundOn } from './alert-notice.js';
 import { alerts } from './alert-store.js';
-import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, measuredText, repeatText } from './alert-words.js';
+import { alertSentence, distanceText, extrasText, firstText, isMet, markOf, measuredText, repeatText, stateText } from './alert-words.js';
 import { h, reconcile, setText } from './dom.js';
 import { emptyPanel, failedPanel, gatePanel, skeleton } from './feedback.js';
 import { priceText } from './format.js';
@@ -129,7 +129,7 @@ function updateRow(node, alert, selected) {
   node.dataset.state = alert.state;
   setText(parts.title, alertSentence(alert));
   setText(parts.body, [alert.note, alert.repeat === 'every' && repeatText(alert), extrasText(alert), alert.email && `also to ${alert.email}`].filter(Boolean).join(' · '));
-  setText(parts.state, alert.firings > 1 ? `${alert.state} · ${alert.firings}×` : alert.state);
+  setText(parts.state, alert.firings > 1 ? `${stateText(alert.state)} · ${alert.firings}×` : stateText(alert.state));
   const link = node.firstElementChild;
   if (selected) link.setAttribute('aria-current', 'true');
   else link.removeAttribute('aria-current');
@@ -150,8 +150,8 @@ function paintDistance(node) {
 /** What an alert is good for, where no alert is chosen. */
 function promise() {
   return h('div', { class: 'detail nothing' },
-    h('h2', {}, 'What an alert promises'),
-    h('p', { class: 'lead' }, 'It holds from its place in Kafka on. The first tick at or after that place that meets it fires it, exactly once; so does a price that only touched the mark while a part of Crier was down.'),
+    h('h2', {}, 'What an alert guarantees'),
+    h('p', { class: 'lead' }, 'An alert is active from its Kafka offset onwards. The first tick at or after that offset that meets it fires it, exactly once; so does a price that only touched the mark while a part of Crier was down.'),
     h('p', { class: 'lead' }, 'Each firing names its tick by topic, partition and offset, so anybody can look it up.'));
 }
 
@@ -160,5 +160,5 @@ function noticeFor(form) {
   if (!get('user')) return gatePanel('alert', 'Alerts belong to a person', text);
   if (alerts.phase === 'failed') return failedPanel('The alerts could not be loaded.', alerts.error, () => alerts.load());
   if (alerts.phase === 'loading') return skeleton(3);
-  return emptyPanel('alert', 'No alerts yet', text, h('button', { type: 'button', onclick: form.focus }, 'Write the first'));
+  return emptyPanel('alert', 'No alerts yet', text, h('button', { type: 'button', onclick: form.focus }, 'Create the first'));
 }

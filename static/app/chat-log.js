@@ -33,10 +33,10 @@ export function showConversation(root, room) {
 
   const here = h('button', { type: 'button', class: 'quiet here', 'aria-expanded': 'false', 'data-testid': 'room-here', onclick: () => here.setAttribute('aria-expanded', String(root.classList.toggle('with-members'))) });
   const offline = h('span', { class: 'tag warn', hidden: true, 'data-testid': 'room-away' }, 'not connected: nobody sees you here');
-  const list = h('ol', { class: 'lines', role: 'log', 'aria-label': `Messages in ${name}` });
+  const list = h('ol', { class: 'lines' });
   const before = h('div', { class: 'before' });
   const notice = h('div', { class: 'notice' });
-  const log = h('div', { class: 'log', tabindex: '0', 'aria-label': `Messages in ${name}`, role: 'group', 'data-testid': 'chat-log', onscroll: scrolled }, before, notice, list);
+  const log = h('div', { class: 'log', tabindex: '0', 'aria-label': `Messages in ${name}`, role: 'log', 'data-testid': 'chat-log', onscroll: scrolled }, before, notice, list);
   const pill = h('button', { type: 'button', class: 'pill down', hidden: true, 'data-testid': 'chat-new', onclick: toEnd });
   const people = h('ul', { class: 'people' });
   const writing = composer(name, { editLast, said: () => { newAfter = null; toEnd(); } });

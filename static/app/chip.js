@@ -18,8 +18,7 @@ const NAMES = { sse: 'SSE', ws: 'WebSocket' };
 
 export function mountChip(holder) {
   const label = h('span', { class: 'chip-label' });
-  const place = h('span', { class: 'chip-id', title: 'Last id: the stream goes on after it' });
-  const main = h('button', { type: 'button', class: 'chip-main', title: 'Stream' }, h('span', { class: 'lamp' }), label, place);
+  const main = h('button', { type: 'button', class: 'chip-main', title: 'Stream' }, h('span', { class: 'lamp' }), label);
   const now = h('button', { type: 'button', class: 'link', 'data-testid': 'retry-now', onclick: stream.retryNow, 'aria-label': 'Reconnect now' }, 'now');
   const chip = h('div', { class: 'chip', 'data-testid': 'status-chip' }, main, now);
   const panel = makePanel();
@@ -34,7 +33,6 @@ export function mountChip(holder) {
     chip.dataset.lastId = stream.lastId();
     chip.dataset.outcome = state.name === 'live' && outcome ? (outcome.gap ? 'gap' : 'caught-up') : '';
     setText(label, chipText(state, outcome));
-    setText(place, state.name === 'live' && !outcome && get('user') && stream.lastId() ? `id ${stream.lastId()}` : '');
     now.hidden = state.name !== 'waiting';
     if (!panel.node.hidden) panel.refresh();
   };
@@ -56,7 +54,7 @@ function chipText(state, outcome) {
     case 'live': {
       if (outcome) return outcomeText(outcome);
       const delay = stream.delay();
-      return `${NAMES[state.transport]}${delay === undefined ? ' live' : ` ${delayText(delay)}`}`;
+      return delay === undefined ? 'live' : `live · ${delayText(delay)} delay`;
     }
     case 'waiting': return `reconnecting in ${secondsTo(state.nextTry)} s ·`;
     case 'queued': return 'waits: 5 other tabs';
@@ -92,7 +90,7 @@ function makePanel() {
   const node = h('div', { class: 'popover chip-panel', id: 'chip-panel', role: 'dialog', 'aria-label': 'Stream', 'data-testid': 'status-panel' },
     h('h2', {}, 'Stream'),
     h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Transport'), radio('sse'), radio('ws')),
-    h('dl', { class: 'facts' }, row('state', 'State'), row('delay', 'Delay'), row('id', 'Last id'), row('session', 'Session'), row('outcome', 'Last reconnect')),
+    h('dl', { class: 'facts' }, row('state', 'State'), row('delay', 'Delay'), row('id', 'Last notification received'), row('session', 'Session'), row('outcome', 'Last reconnect')),
     h('div', { class: 'actions' }, again, cut),
     h('p', { class: 'hint' }, 'Disconnect, have something sent, connect again: what was missed comes first, in order, once.'),
     line);

@@ -87,7 +87,7 @@ function headOf(destination, { left, again }) {
       fact('State', h('span', { 'data-testid': 'destination-state' }, stateText(destination))),
       destination.failing_since ? fact('Failing since', exactText(destination.failing_since)) : '',
       fact('Waiting', `${figure(destination.waiting)}${destination.enabled ? '' : ', until it is enabled'}`),
-      fact('Order', destination.ordered ? 'one after the other' : 'up to 16 at once'),
+      fact('Order', destination.ordered ? 'in order, one at a time' : 'any order, up to 16 requests in parallel'),
       destination.rate ? fact('Rate', `${destination.rate} a second at most`) : '',
       Object.keys(destination.headers).length > 0 ? fact('Headers', Object.keys(destination.headers).join(', ')) : '',
       fact('Number', `${destination.id} of account ${destination.account_id}`)),

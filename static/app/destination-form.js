@@ -35,7 +35,7 @@ function form(attributes, controls, submit, send, ...children) {
 export function accountForm(made) {
   const name = h('input', { id: 'account-name', autocomplete: 'organization', 'data-testid': 'account-name' });
   const email = h('input', { id: 'account-email', type: 'email', autocomplete: 'email', value: get('user')?.email ?? '', 'data-testid': 'account-email' });
-  const submit = h('button', { class: 'primary', 'data-testid': 'account-create' }, 'Make the account');
+  const submit = h('button', { class: 'primary', 'data-testid': 'account-create' }, 'Create account');
   const controls = { account_name: name, email };
   const send = async () => made(await destinations.addAccount({ account_name: name.value.trim(), email: email.value.trim() }));
   return form({ 'data-testid': 'account-form', 'aria-label': 'New account' }, controls, submit, send,

@@ -40,8 +40,9 @@ export function priceText(text, scale = 0) {
 /** What a person typed as a price, as the API wants it, or null: "70,000.5" is "70000.5". */
 export function typedPrice(text) {
   const bare = text.trim().replace(/(\d)[\s_](?=\d)/g, '$1');
-  if (/^\d{1,3}(,\d{3})+(\.\d+)?$/.test(bare)) return bare.replaceAll(',', '');
-  return /^\d+(\.\d+)?$/.test(bare) ? bare : null;
+  const signed = bare.replace('\u2212', '-'); // a price may be negative: a spread, a rate, a temperature
+  if (/^-?\d{1,3}(,\d{3})+(\.\d+)?$/.test(signed)) return signed.replaceAll(',', '');
+  return /^-?\d+(\.\d+)?$/.test(signed) ? signed : null;
 }
 
 /** The price moved by so many millionths, at least one step of its last digit. */
@@ -122,3 +123,6 @@ export function plural(number, noun) {
 export function shellWord(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
+
+/** Where a record is in Kafka. */
+export const positionText = ({ topic, partition, offset }) => `${topic}, partition ${partition}, offset ${offset}`;

@@ -3,12 +3,13 @@
 
 import { api } from './api.js';
 import { h, icon } from './dom.js';
-import { exactText, priceText } from './format.js';
+import { exactText, positionText, priceText } from './format.js';
 import { alertSentence } from './alert-words.js';
 import { alerts } from './alert-store.js';
 import { deliveriesOf } from './deliveries.js';
 import { failedPanel, skeleton } from './feedback.js';
 import { inbox } from './inbox-store.js';
+import { attributesOf, safeLink, withLinks } from './links.js';
 import { on } from './state.js';
 import { sayFailed, toast } from './toast.js';
 
@@ -58,12 +59,12 @@ function article(item, signal, left) {
   return h('article', { class: 'detail', 'data-testid': 'inbox-detail', 'data-id': item.id },
     h('a', { class: 'back', href: inbox.address() }, icon('back'), 'Close'),
     h('h2', {}, item.title || item.kind),
-    item.body && h('p', { class: 'full' }, item.body),
-    link && h('p', {}, linkTo(link)),
+    item.body && h('p', { class: 'full' }, withLinks(item.body)),
+    link && h('p', {}, h('a', { ...attributesOf(link), class: 'address' }, attributesOf(link).href)),
     item.kind === 'alert' && item.payload ? triggerFacts(item.payload) : '',
     h('div', { class: 'actions' }, mark,
-      item.kind === 'alert' && h('button', { type: 'button', 'data-testid': 'detail-snooze', title: 'The alert is silent for an hour, then it holds again', onclick: () => snooze(item) }, icon('pause'), 'Snooze 1 h'),
-      h('button', { type: 'button', 'data-testid': 'detail-archive', onclick: () => { inbox.archive(item.id); left(); } }, icon('archive'), 'Archive')),
+      item.kind === 'alert' && h('button', { type: 'button', 'data-testid': 'detail-snooze', title: 'The alert is silent for an hour, then active again', onclick: () => snooze(item) }, icon('snooze'), 'Snooze 1 h'),
+      h('button', { type: 'button', 'data-testid': 'detail-archive', onclick: () => { left(); inbox.archive(item.id); } }, icon('archive'), 'Archive')),
     h('dl', { class: 'facts' },
       fact('Number', item.id), fact('Kind', item.kind), fact('Priority', item.priority), fact('Came', exactText(item.created_at)),
       item.expires_at ? fact('Expires', exactText(item.expires_at)) : '', item.collapse_key ? fact('Collapse key', item.collapse_key) : '',
@@ -76,7 +77,7 @@ async function snooze(item) {
   try {
     await api('POST', `/notifications/${item.id}/snooze`, { for: '1h' });
     alerts.load();
-    toast('Snoozed for an hour. Then the alert holds again.');
+    toast('Snoozed for an hour. Then the alert is active again.');
   } catch (error) {
     sayFailed('It was not snoozed.', error);
   }
@@ -91,22 +92,6 @@ function triggerFacts(trigger) {
     h('dl', { class: 'facts' },
       fact('Tick', `${priceText(trigger.price, 2)} at ${exactText(trigger.time)}`),
       fact('Source', trigger.source),
-      fact('Place', h('code', {}, `${trigger.topic}[${trigger.partition}]@${trigger.offset}`)),
+      fact('Position', positionText(trigger)),
       fact('Firing', `${trigger.firing}`)));
-}
-
-/** What leads to this page itself stays in it. */
-function linkTo(link) {
-  if (link.origin === location.origin) return h('a', { href: link.pathname + link.search }, link.pathname + link.search);
-  return h('a', { href: link.href, target: '_blank', rel: 'noopener noreferrer' }, link.href);
-}
-
-/** A sender's address is a link only where following it is harmless. */
-function safeLink(url) {
-  try {
-    const link = new URL(url, location.origin);
-    return url && ['http:', 'https:'].includes(link.protocol) ? link : null;
-  } catch {
-    return null;
-  }
 }

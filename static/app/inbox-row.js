@@ -2,6 +2,7 @@
 
 import { h, icon, setText } from './dom.js';
 import { inbox } from './inbox-store.js';
+import { attributesOf, safeLink } from './links.js';
 import { setTime, timeTag } from './time.js';
 
 export function createRow(item) {
@@ -13,13 +14,16 @@ export function createRow(item) {
     unread: h('span', { class: 'unseen' }, 'Unread. '),
   };
   const mark = h('button', { type: 'button', class: 'icon-button', 'data-testid': 'toggle-read', onclick: () => inbox.setRead(item.id, !node.item.read_at) });
-  const archive = h('button', { type: 'button', class: 'icon-button', title: 'Archive', 'aria-label': 'Archive', 'data-testid': 'archive', onclick: () => inbox.archive(item.id) }, icon('archive'));
+  const archive = h('button', { type: 'button', class: 'icon-button', title: 'Archive', 'aria-label': 'Archive', 'data-testid': 'archive', onclick: () => { ((node.nextElementSibling ?? node.previousElementSibling)?.querySelector('a') ?? document.querySelector('main h1'))?.focus(); inbox.archive(item.id); } }, icon('archive'));
+  // A notification about something leads there; its details are a button away.
+  const target = safeLink(item.url);
+  const details = target && h('a', { class: 'button icon-button', title: 'Details', 'aria-label': 'Details', 'data-testid': 'details' }, icon('details'));
   const node = h('li', { class: 'row', 'data-testid': 'inbox-item', 'data-id': item.id },
-    h('a', { class: 'row-link' },
+    h('a', { class: 'row-link', ...(target ? attributesOf(target) : {}), onclick: () => { if (target && !node.item.read_at) inbox.setRead(item.id, true); } },
       h('span', { class: 'dot' }), h('span', { class: 'text' }, parts.unread, h('span', { class: 'first-line' }, parts.title, parts.priority), parts.body)),
-    h('span', { class: 'side' }, parts.time, h('span', { class: 'row-actions' }, mark, archive)));
+    h('span', { class: 'side' }, parts.time, h('span', { class: 'row-actions' }, details, mark, archive)));
   node.addEventListener('keydown', (event) => key(event, node));
-  Object.assign(node, { parts, mark });
+  Object.assign(node, { parts, mark, details });
   if (item.fresh) node.classList.add('arriving');
   return node;
 }
@@ -38,7 +42,7 @@ export function updateRow(node, item, selected) {
   parts.unread.hidden = !unread;
   node.classList.toggle('unread', unread);
   const link = node.firstElementChild;
-  link.setAttribute('href', inbox.address(item.id));
+  (node.details ?? link).setAttribute('href', inbox.address(item.id));
   if (selected) link.setAttribute('aria-current', 'true');
   else link.removeAttribute('aria-current');
   const label = unread ? 'Mark as read' : 'Mark as unread';

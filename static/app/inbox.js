@@ -71,7 +71,11 @@ export function inboxView(root, params) {
   function showSelected() {
     reading.abort();
     reading = new AbortController();
-    const leave = () => go(inbox.address());
+    const leave = () => {
+      const row = list.rows?.get(selected);
+      (row?.nextElementSibling ?? row?.previousElementSibling ?? pane).querySelector('a, h1')?.focus();
+      go(inbox.address());
+    };
     if (selected !== undefined) showNotification(halves.detail, selected, reading.signal, leave);
     else halves.detail.replaceChildren(nothingSelected());
   }

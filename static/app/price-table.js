@@ -56,7 +56,7 @@ function makeRow(symbol, alertLinks) {
   const source = h('td', { class: 'source', role: 'cell' });
   const node = h('tr', { role: 'row', 'data-testid': 'price-row', 'data-symbol': symbol },
     h('th', { scope: 'row', role: 'rowheader' }, symbol), figure, change, h('td', { class: 'trend', role: 'cell' }, trend.node), source,
-    alertLinks && h('td', { class: 'figure act', role: 'cell' }, h('a', { class: 'button quiet', href: `/alerts?symbol=${encodeURIComponent(symbol)}`, 'aria-label': `Set an alert for ${symbol}` }, 'Set alert')));
+    alertLinks && h('td', { class: 'figure act', role: 'cell' }, h('a', { class: 'button quiet', href: `/alerts?symbol=${encodeURIComponent(symbol)}`, 'aria-label': `Set alert for ${symbol}` }, 'Set alert')));
   let shown;
   let tint = 0;
 

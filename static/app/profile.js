@@ -44,7 +44,7 @@ export function profileView(root) {
 const fact = (name, value, attributes = {}) => h('div', {}, h('dt', {}, name), h('dd', attributes, value));
 
 function identity(user, own) {
-  const button = h('button', { type: 'button', 'data-testid': 'export', onclick: () => whileBusy(button, takeAlong) }, icon('download'), 'Take my data along');
+  const button = h('button', { type: 'button', 'data-testid': 'export', onclick: () => whileBusy(button, takeAlong) }, icon('download'), 'Download my data');
   return h('section', { class: 'card' },
     h('h2', {}, 'You'),
     h('dl', { class: 'facts' },
@@ -52,7 +52,7 @@ function identity(user, own) {
       fact('Email', user.email || 'none: a forgotten password cannot be mailed', { 'data-testid': 'account-email' })),
     own && user.email && !user.email_confirmed && unconfirmed(user),
     own && h('div', { class: 'actions' }, button),
-    own && h('p', { class: 'hint' }, 'One file of JSON: notifications, alerts and their firings, what you said in rooms, sessions, destinations.'));
+    own && h('p', { class: 'hint' }, 'One file of JSON: notifications, alerts and their firings, your messages in rooms, sessions, destinations.'));
 }
 
 /** An address gets mail once its owner has followed the link in the first one. */
@@ -130,7 +130,7 @@ function passwordForm(user) {
       document.dispatchEvent(new CustomEvent('sessions-changed'));
     } catch (error) {
       if (error.status === 401 || error.code === 'invalid_credentials') {
-        setFieldError(present, 'This is not your present password.');
+        setFieldError(present, 'This is not your current password.');
         present.focus();
       } else {
         showProblem(error, controls, summary);
@@ -140,7 +140,7 @@ function passwordForm(user) {
   return h('form', { class: 'card', novalidate: true, 'data-testid': 'password-form', onsubmit: (event) => { event.preventDefault(); whileBusy(submit, change); } },
     h('h2', {}, 'Password'),
     h('input', { type: 'text', class: 'unseen', autocomplete: 'username', value: user.username, tabindex: '-1', 'aria-hidden': 'true', readonly: true }),
-    field('Present password', present), field('New password', next, 'At least 8 characters, not all digits, none of the common ones.'), field('The new one again', again),
+    field('Current password', present), field('New password', next, 'At least 8 characters, not all digits, none of the common ones.'), field('Repeat the new password', again),
     summary, h('div', { class: 'actions' }, submit));
 }
 

@@ -41,7 +41,7 @@ function askForm() {
     const login = name.value.trim();
     try {
       await api('POST', '/password/reset', login.includes('@') ? { email: login } : { username: login });
-      page.replaceChildren(title('Look into your mail'),
+      page.replaceChildren(title('Check your email'),
         h('p', { role: 'status', 'data-testid': 'reset-asked' }, 'If there is such an account with an address, a mail is on its way. Its link is good once, for an hour.'),
         h('p', { class: 'aside' }, get('status')?.mail ? ['On this machine mails go nowhere but into the ', h('a', { href: get('status').mail, target: '_blank', rel: 'noopener', 'data-testid': 'mail-link' }, 'mail catcher'), '.'] : 'It may take a minute; look among what your mail program took for advertisements, too.'),
         h('p', { class: 'aside' }, h('a', { href: '/login' }, 'Back to the login')));

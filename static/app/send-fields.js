@@ -42,9 +42,9 @@ export function sendFields(changed) {
   const keyField = field('Service key', key);
   const mailField = h('p', { class: 'actions' }, h('label', { class: 'check', for: 'send-mail' }, mail, 'By email, too'), h('label', { class: 'check', for: 'send-hook' }, hook, 'To the user’s destinations, too'));
   const when = h('details', { class: 'more-fields' }, h('summary', {}, 'Deliver at, expires, collapse key'),
-    field('Deliver at', deliver, 'It gets its place in the inbox then, and not before. Until then it can be cancelled.'),
+    field('Deliver at', deliver, 'Stored in the inbox at that time. Until then it can be cancelled.'),
     field('Expires', expires, 'It leaves the inbox then; if it is over before it is stored, it does not come at all.'),
-    field('Collapse key', collapse, 'It takes the place of the unread one with the same key.'));
+    field('Collapse key', collapse, 'Replaces an unread notification that has the same key.'));
   const more = h('details', { class: 'more-fields' }, h('summary', {}, 'Link, kind, priority, payload'),
     field('Link', url), field('Kind', kind), field('Priority', priority), field('Payload (JSON)', payload), mailField);
   show();

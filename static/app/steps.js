@@ -100,7 +100,7 @@ function alertStep() {
   const line = command('');
   const text = h('p', {});
   const button = h('button', { type: 'button', class: 'primary', 'data-testid': 'step-alert', onclick: () => self.run(create) }, 'Set an alert');
-  const self = step(2, 'Be told', text, button, trace, line);
+  const self = step(2, 'Create an alert', text, button, trace, line);
 
   const wish = () => {
     const symbol = symbols().find((name) => priceOf(name)?.price);
@@ -143,7 +143,7 @@ function alertStep() {
       return;
     }
     const away = percentText(percentBetween(priceOf(request.symbol).price, request.target));
-    text.textContent = `When ${request.symbol} ${CONDITIONS.above.words} ${priceText(request.target)}, ${away} from here: be told once.`;
+    text.textContent = `When ${request.symbol} ${CONDITIONS.above.words} ${priceText(request.target)}, ${away} from here: one notification.`;
     line.set(alertCommand(request));
   };
   // The sentence follows the price, but no faster than it can be read.
@@ -155,7 +155,7 @@ function alertStep() {
 function restartStep() {
   const trace = h('ol', { class: 'trace', 'aria-live': 'polite' });
   const line = command('');
-  const button = h('button', { type: 'button', 'data-testid': 'step-restart', onclick: () => watch() }, 'Watch me do it');
+  const button = h('button', { type: 'button', 'data-testid': 'step-restart', onclick: () => watch() }, 'Watch the restart');
   const text = h('p', {}, 'Stop the server with Ctrl-C and start it again: see that nothing is lost.');
   const self = step(3, 'Stop and start', text, button, trace, line);
   let watching = false;

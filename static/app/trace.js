@@ -5,7 +5,7 @@
 import { api } from './api.js';
 import { deliveryRow, watchDeliveries } from './deliveries.js';
 import { h } from './dom.js';
-import { delayText, exactText, plural } from './format.js';
+import { delayText, exactText, plural, positionText } from './format.js';
 import { get, on } from './state.js';
 import { arrivalOf, clockOffset, whenLive } from './stream.js';
 import { sayFailed } from './toast.js';
@@ -40,7 +40,7 @@ export async function sendTraced(list, notification, headers = {}) {
     accepted.fail('refused', error.message);
     throw error;
   }
-  accepted.done('accepted', h('code', {}, `${answer.topic}[${answer.partition}]@${answer.offset}`));
+  accepted.done('accepted', `by Kafka: ${positionText(answer)}`);
   accepted.node.title = `event ${answer.event_id}`;
   const mine = String(notification.user_id) === get('user')?.id;
   const due = Date.parse(notification.deliver_at);
@@ -93,7 +93,7 @@ function follow(list, eventId, begun, channels, signal) {
     // the figure would be wrong, so there is none.
     const stored = Date.parse(notification.created_at) - clockOffset() - begun;
     const believable = stored >= 0 && stored <= at - begun;
-    waiting.done('stored', ['as number ', h('a', { href: `/inbox/${notification.id}` }, String(notification.id))], believable ? delayText(stored) : '');
+    waiting.done('stored', ['in the inbox as number ', h('a', { href: `/inbox/${notification.id}` }, String(notification.id))], believable ? delayText(stored) : '');
     const shown = step('', '');
     shown.done('shown here', `over ${get('connection').transport === 'ws' ? 'WebSocket' : 'SSE'}`, `after ${delayText(at - begun)}`);
     shown.node.dataset.testid = 'trace-shown';

@@ -18,8 +18,8 @@ export function welcomeView(root) {
   describe();
   root.append(h('div', { class: 'page welcome' },
     h('header', {},
-      h('h1', { tabindex: '-1' }, 'What your servers say, shown to the right person at once'),
-      h('p', { class: 'lead' }, 'Crier takes notifications from Kafka, keeps them in an inbox in Postgres, and pushes them to browsers. Prices and alerts on them are its example.')),
+      h('h1', { tabindex: '-1' }, 'Live notifications from Kafka to the browser'),
+      h('p', { class: 'lead' }, 'Crier takes notifications from Kafka, keeps them in an inbox in Postgres, and pushes them to browsers. Price alerts, chat rooms and webhooks are built on top.')),
     stepsCard(),
     h('section', {}, h('header', { class: 'head' }, h('h2', {}, 'Prices now'), source), priceTable(leaving.signal))));
   return { update() {}, leave: () => leaving.abort() };
