@@ -2,10 +2,13 @@ package consumer
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
+	"crier/consumer/mail"
 	"crier/consumer/webhook"
+	"crier/internal/destination"
 )
 
 // Config is what an operator may change.
@@ -53,6 +56,9 @@ const minWebhookRetention = 48 * time.Hour
 // DefaultBatch is the Batch of a zero Config.
 const DefaultBatch = 500
 
+// Check finds everything that is wrong with a configuration.
+func (c Config) Check() error { return c.normalise() }
+
 func (c *Config) normalise() error {
 	if c.Batch == 0 {
 		c.Batch = DefaultBatch
@@ -62,22 +68,35 @@ func (c *Config) normalise() error {
 	}
 	var errs []error
 	if c.Batch < 1 || c.Batch > 10_000 {
-		errs = append(errs, errors.New("CRIER_CONSUMER_BATCH: must be 1 to 10000"))
+		errs = append(errs, fmt.Errorf("CRIER_CONSUMER_BATCH \"%d\": must be 1 to 10000", c.Batch))
 	}
 	if c.InboxRetention < time.Minute {
-		errs = append(errs, errors.New("CRIER_INBOX_RETENTION: must be at least 1m"))
+		errs = append(errs, fmt.Errorf("CRIER_INBOX_RETENTION %q: must be at least 1m", c.InboxRetention))
 	}
 	if c.Webhooks.Retention == 0 {
 		c.Webhooks.Retention = DefaultWebhookRetention
 	}
 	if c.Webhooks.Retention < minWebhookRetention {
-		errs = append(errs, errors.New("CRIER_WEBHOOK_RETENTION: must be at least 48h: deliveries are tried for more than a day"))
+		errs = append(errs, fmt.Errorf("CRIER_WEBHOOK_RETENTION %q: must be at least 48h: deliveries are tried for more than a day", c.Webhooks.Retention))
 	}
 	if c.Webhooks.FailFunc == nil {
 		c.Webhooks.FailFunc = c.FailFunc
 	}
 	if u, err := url.Parse(c.Mail.PublicURL); c.Mail.SMTPURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		errs = append(errs, errors.New("CRIER_PUBLIC_URL: is required with CRIER_SMTP_URL, such as https://crier.example.org: mails have links to it"))
+	}
+	_, err := destination.NewGuard(c.Webhooks.Allow)
+	errs = append(errs, err)
+	if c.Mail.SMTPURL != "" {
+		_, err := mail.NewSender(c.Mail.SMTPURL, c.Mail.PerSecond)
+		errs = append(errs, err)
+	}
+	if c.Mail.PerSecond < 0 {
+		errs = append(errs, fmt.Errorf("CRIER_MAIL_RATE \"%v\": must be 0 or more", c.Mail.PerSecond))
+	}
+	if c.Mail.From != "" {
+		_, err := mail.NewComposer(c.Mail.From, c.Mail.PublicURL, c.Mail.Templates, nil)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -1,17 +1,20 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"crier/gateway/api"
 	"crier/gateway/compat"
+	"crier/internal/destination"
 )
 
 // Config is what an operator may change.
@@ -70,6 +73,19 @@ type ranges struct {
 	open    []netip.Prefix // for CompatOpen
 }
 
+// Check finds everything that is wrong with a configuration.
+func (c Config) Check() error {
+	_, err := c.normalise()
+	var certs error
+	if c.TLSCert != "" && c.TLSKey != "" {
+		if _, certs = tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); certs != nil {
+			certs = fmt.Errorf("CRIER_TLS_CERT %q: must be a certificate in PEM, and CRIER_TLS_KEY %q its key: %w", c.TLSCert, c.TLSKey, certs)
+		}
+	}
+	_, guard := destination.NewGuard(c.WebhookAllow)
+	return errors.Join(err, certs, guard)
+}
+
 func (c *Config) normalise() (ranges, error) {
 	if c.AlertLimit == 0 {
 		c.AlertLimit = DefaultAlertLimit
@@ -85,13 +101,13 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	var errs []error
 	fault := func(name, format string, args ...any) {
-		errs = append(errs, fmt.Errorf(name+": "+format, args...))
+		errs = append(errs, fmt.Errorf(name+" "+format, args...))
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		fault("CRIER_HTTP_ADDR", "must be host:port: %w", err)
+		fault("CRIER_HTTP_ADDR", "%q: must be host:port, such as 127.0.0.1:8080: %w", c.Addr, err)
 	}
 	if c.AccessTTL < time.Second || c.AccessTTL > 24*time.Hour {
-		fault("CRIER_ACCESS_TTL", "must be 1s to 24h")
+		fault("CRIER_ACCESS_TTL", "%q: must be 1s to 24h", c.AccessTTL)
 	}
 	if c.Signup != api.SignupOpen && c.Signup != api.SignupInvite && c.Signup != api.SignupClosed {
 		fault("CRIER_SIGNUP", "%q: must be open, invite or closed", c.Signup)
@@ -102,10 +118,10 @@ func (c *Config) normalise() (ranges, error) {
 		}
 	}
 	if c.RefreshTTL < c.AccessTTL {
-		fault("CRIER_REFRESH_TTL", "must be at least CRIER_ACCESS_TTL")
+		fault("CRIER_REFRESH_TTL", "%q: must be at least CRIER_ACCESS_TTL, %v", c.RefreshTTL, c.AccessTTL)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		fault("CRIER_TLS_CERT", "CRIER_TLS_CERT and CRIER_TLS_KEY go together")
+		fault("CRIER_TLS_CERT", "%q: must be set together with CRIER_TLS_KEY", c.TLSCert)
 	}
 	for _, o := range c.AllowedOrigins {
 		u, err := url.Parse(o)
@@ -121,6 +137,12 @@ func (c *Config) normalise() (ranges, error) {
 			fault("CRIER_COMPAT_OPEN", "%q: must be of %s", system, strings.Join(compat.Systems, ", "))
 		}
 	}
+	if c.AlertLimit < 0 {
+		fault("CRIER_ALERT_LIMIT", "%q: must be 1 or more", strconv.Itoa(c.AlertLimit))
+	}
+	if c.StreamOutbox < 0 {
+		fault("CRIER_STREAM_OUTBOX", "%q: must be 1 or more", strconv.Itoa(c.StreamOutbox))
+	}
 	parse := func(name string, list []string) []netip.Prefix {
 		var out []netip.Prefix
 		for _, s := range list {
@@ -134,7 +156,7 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	r := ranges{proxies: parse("CRIER_TRUSTED_PROXIES", c.TrustedProxies), open: parse("CRIER_COMPAT_NETWORKS", c.CompatNetworks)}
 	if len(c.CompatNetworks) > 0 && len(c.CompatOpen) == 0 {
-		fault("CRIER_COMPAT_NETWORKS", "needs CRIER_COMPAT_OPEN")
+		fault("CRIER_COMPAT_NETWORKS", "%q: needs CRIER_COMPAT_OPEN", c.CompatNetworks)
 	}
 	return r, errors.Join(errs...)
 }

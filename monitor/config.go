@@ -2,7 +2,10 @@ package monitor
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
+
+	"crier/monitor/feed"
 )
 
 // Config is what an operator may change.
@@ -26,6 +29,18 @@ type Config struct {
 // this installation has never held live ticks.
 const Auto = "auto"
 
+// Check finds everything that is wrong with a configuration.
+func (c Config) Check() error { return c.normalise() }
+
+// feeds is what the feeds need of the configuration.
+func (c Config) feeds(log *slog.Logger) feed.Config {
+	return feed.Config{
+		Symbols: c.Symbols, BinanceWSURL: c.BinanceWSURL, BinanceRESTURL: c.BinanceRESTURL, SimulatedSeed: c.SimulatedSeed,
+		CoinbaseWSURL: c.CoinbaseWSURL, CoinbaseRESTURL: c.CoinbaseRESTURL, KrakenWSURL: c.KrakenWSURL, KrakenRESTURL: c.KrakenRESTURL,
+		Log: log,
+	}
+}
+
 func (c *Config) normalise() error {
 	if c.FailFunc == nil {
 		c.FailFunc = func(string) {}
@@ -39,6 +54,10 @@ func (c *Config) normalise() error {
 	}
 	if len(c.Symbols) == 0 {
 		errs = append(errs, errors.New("CRIER_SYMBOLS: must name at least one symbol"))
+	}
+	if c.Feeds != Auto {
+		_, err := feed.Parse(c.Feeds, c.feeds(slog.New(slog.DiscardHandler)))
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -157,11 +157,8 @@ const autoWait = 5 * time.Second
 const liveNote = "live_ticks"
 
 func (m *Monitor) startFeeds(ctx context.Context) error {
-	cfg := feed.Config{
-		Symbols: m.cfg.Symbols, BinanceWSURL: m.cfg.BinanceWSURL, BinanceRESTURL: m.cfg.BinanceRESTURL, SimulatedSeed: m.cfg.SimulatedSeed,
-		CoinbaseWSURL: m.cfg.CoinbaseWSURL, CoinbaseRESTURL: m.cfg.CoinbaseRESTURL, KrakenWSURL: m.cfg.KrakenWSURL, KrakenRESTURL: m.cfg.KrakenRESTURL,
-		ResumeFunc: m.lastProduced, GapFunc: m.gap, Log: m.log,
-	}
+	cfg := m.cfg.feeds(m.log)
+	cfg.ResumeFunc, cfg.GapFunc = m.lastProduced, m.gap
 	list := m.cfg.Feeds
 	if list == Auto {
 		var err error

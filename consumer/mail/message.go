@@ -49,18 +49,18 @@ type Composer struct {
 func NewComposer(from, publicURL, folder string, token func(string) string) (*Composer, error) {
 	address, err := mail.ParseAddress(from)
 	if err != nil {
-		return nil, fmt.Errorf("CRIER_MAIL_FROM: %w", err)
+		return nil, fmt.Errorf("CRIER_MAIL_FROM %q: must be an address such as Crier <alerts@example.org>: %w", from, err)
 	}
 	c := &Composer{from: address, publicURL: strings.TrimRight(publicURL, "/"), token: token}
 	_, c.host, _ = strings.Cut(address.Address, "@")
 	for name, into := range map[string]**text.Template{"subject.txt": &c.subject, "notification.txt": &c.text, "reset.txt": &c.resetText, "confirm.txt": &c.confirmText} {
 		if *into, err = text.ParseFS(templates(folder, name), name); err != nil {
-			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
+			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES %q: must be a folder with the templates: %w", folder, err)
 		}
 	}
 	for name, into := range map[string]**html.Template{"notification.html": &c.html, "reset.html": &c.resetHTML, "confirm.html": &c.confirmHTML} {
 		if *into, err = html.ParseFS(templates(folder, name), name); err != nil {
-			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES: %w", err)
+			return nil, fmt.Errorf("CRIER_MAIL_TEMPLATES %q: must be a folder with the templates: %w", folder, err)
 		}
 	}
 	return c, nil

@@ -22,6 +22,7 @@ const Version = "0.1.0"
 type cli struct {
 	LogLevel  string `env:"CRIER_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	LogFormat string `env:"CRIER_LOG_FORMAT" default:"text" help:"text or json."`
+	Config    string `env:"CRIER_CONFIG" help:"File with lines NAME=value of the variables that the environment does not set."`
 	DataDir   string `env:"CRIER_DATA_DIR" default:".crier" help:"Where the embedded parts keep their data; a restart finds it again."`
 
 	Run      runCmd      `cmd:"" default:"withargs" help:"Run every part in one process, on embedded Kafka, Postgres and mail catcher where no others are named (the default)."`
@@ -70,7 +71,7 @@ type env struct {
 func Main(ctx context.Context, p Program) int {
 	var c cli
 	parser, err := kong.New(&c, kong.Name("crier"), kong.Description("Live notifications from Kafka to the browser."),
-		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(helpText),
 		kong.Exit(func(code int) { panic(exit(code)) }))
 	if err != nil {
 		fmt.Fprintln(p.Stderr, "crier:", err)
@@ -92,14 +93,19 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 			panic(e)
 		}
 	}()
+	set := newSettings(parser)
+	if err := kong.Resolvers(set).Apply(parser); err != nil {
+		fmt.Fprintln(p.Stderr, "crier:", err)
+		return 1
+	}
 	parsed, err := parser.Parse(p.Args)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "crier: %v (crier --help lists commands and flags)\n", err)
 		return 2
 	}
 	log, err := telemetry.NewLogger(p.Stderr, c.LogLevel, c.LogFormat)
-	if err != nil {
-		fmt.Fprintln(p.Stderr, "crier:", err)
+	if err := errors.Join(append(set.faults, err, checkCommand(parsed))...); err != nil {
+		printError(p.Stderr, err)
 		return 2
 	}
 	if p.ShutdownLimit == 0 {
@@ -107,9 +113,7 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	}
 	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir}
 	if err := parsed.Run(e); err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			fmt.Fprintln(p.Stderr, "crier:", line)
-		}
+		printError(p.Stderr, err)
 		var codeErr exitError
 		if errors.As(err, &codeErr) {
 			return int(codeErr)
@@ -117,6 +121,13 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 		return 1
 	}
 	return 0
+}
+
+// printError writes each of joined errors in a line of its own.
+func printError(w io.Writer, err error) {
+	for _, line := range strings.Split(err.Error(), "\n") {
+		fmt.Fprintln(w, "crier:", line)
+	}
 }
 
 // exitError is a failure with an exit code of its own.

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -93,7 +92,7 @@ type databaseFlags struct {
 
 func (f databaseFlags) open(ctx context.Context) (*postgres.DB, error) {
 	if f.DatabaseURL == "" {
-		return nil, errors.New("CRIER_DATABASE_URL: is required here, such as postgres://user:password@host:5432/crier")
+		return nil, errNoDatabase
 	}
 	return postgres.Open(ctx, postgres.Config{URL: string(f.DatabaseURL), MaxConns: f.DatabaseMax})
 }
@@ -222,6 +221,9 @@ func (f webhookFlags) allowed() []string {
 type startFlags struct {
 	StartTimeout time.Duration `env:"CRIER_START_TIMEOUT" default:"60s" help:"How long a start waits for Postgres, its schema, Kafka and the topics; then it ends with exit code 1. Meanwhile /readyz names what is missing."`
 }
+
+// defaultAdminAddr is that of adminFlags.
+const defaultAdminAddr = "127.0.0.1:8081"
 
 // adminFlags are the operator's listener.
 type adminFlags struct {

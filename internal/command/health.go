@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -18,7 +17,7 @@ type healthCmd struct {
 
 // Run is called by the parser.
 func (c *healthCmd) Run(e *env) error {
-	if facts, err := e.readRunFile(); err == nil && os.Getenv("CRIER_ADMIN_ADDR") == "" {
+	if facts, err := e.readRunFile(); err == nil && c.AdminAddr == defaultAdminAddr {
 		c.AdminAddr = strings.TrimPrefix(facts.Admin, "http://") // the embedded run of this data dir
 	}
 	host, port, err := net.SplitHostPort(c.AdminAddr)

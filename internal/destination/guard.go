@@ -36,7 +36,7 @@ func NewGuard(allow []string) (*Guard, error) {
 		}
 		p, err := parseRange(text)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("CRIER_WEBHOOK_ALLOW: %q is neither a range such as 10.0.0.0/8 nor an address", text))
+			errs = append(errs, fmt.Errorf("CRIER_WEBHOOK_ALLOW %q: must be an address or a range such as 10.0.0.0/8", text))
 			continue
 		}
 		g.allow = append(g.allow, p)

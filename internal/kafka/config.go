@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -49,6 +52,15 @@ func (c Config) options() ([]kgo.Opt, error) {
 	if len(c.Brokers) == 0 {
 		return nil, errors.New("no Kafka brokers: set CRIER_KAFKA_BROKERS")
 	}
+	var errs []error
+	for _, broker := range c.Brokers {
+		if !validBroker(broker) {
+			errs = append(errs, fmt.Errorf("CRIER_KAFKA_BROKERS %q: must be host:port", broker))
+		}
+	}
+	if !validPrefix.MatchString(c.TopicPrefix) {
+		errs = append(errs, fmt.Errorf("CRIER_TOPIC_PREFIX %q: must be letters, digits, '.', '_' and '-', 200 at most", c.TopicPrefix))
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(ClientID),
@@ -69,17 +81,17 @@ func (c Config) options() ([]kgo.Opt, error) {
 		if c.CAFile != "" {
 			pem, err := os.ReadFile(c.CAFile)
 			if err != nil {
-				return nil, fmt.Errorf("reading Kafka's certificate authority: %w", err)
+				errs = append(errs, fmt.Errorf("CRIER_KAFKA_CA_FILE %q: must be a file with certificates, PEM: %w", c.CAFile, err))
 			}
 			conf.RootCAs = x509.NewCertPool()
-			if !conf.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("reading Kafka's certificate authority: no certificate in %s", c.CAFile)
+			if err == nil && !conf.RootCAs.AppendCertsFromPEM(pem) {
+				errs = append(errs, fmt.Errorf("CRIER_KAFKA_CA_FILE %q: holds no certificate, PEM", c.CAFile))
 			}
 		}
 		opts = append(opts, kgo.DialTLSConfig(conf))
 	}
 	mechanism, err := c.mechanism()
-	if err != nil {
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
 	if mechanism != nil {
@@ -88,10 +100,28 @@ func (c Config) options() ([]kgo.Opt, error) {
 	return opts, nil
 }
 
+// validPrefix leaves room for the topics' own names within Kafka's 249 characters.
+var validPrefix = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,200}$`)
+
+// validBroker accepts host:port, and a host alone, for which the client takes 9092.
+func validBroker(broker string) bool {
+	host, port, err := net.SplitHostPort(broker)
+	if err != nil {
+		return broker != "" && !strings.ContainsAny(broker, ":/ ")
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && !strings.ContainsAny(host, "/ ")
+}
+
 func (c Config) mechanism() (sasl.Mechanism, error) {
 	switch c.SASL {
 	case "":
 		return nil, nil
+	}
+	if c.User == "" {
+		return nil, errors.New("CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL")
+	}
+	switch c.SASL {
 	case "PLAIN":
 		return plain.Auth{User: c.User, Pass: c.Password}.AsMechanism(), nil
 	case "SCRAM-SHA-256":

@@ -154,7 +154,7 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		{kafka.Config{}, "CRIER_KAFKA_BROKERS"},
 		{kafka.Config{Brokers: []string{"x:1"}, SASL: "GSSAPI"}, "CRIER_KAFKA_SASL"},
-		{kafka.Config{Brokers: []string{"x:1"}, TLS: true, CAFile: "/nowhere"}, "certificate authority"},
+		{kafka.Config{Brokers: []string{"x:1"}, TLS: true, CAFile: "/nowhere"}, "CRIER_KAFKA_CA_FILE"},
 	} {
 		if _, err := kafka.Open(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %s", c.cfg, err, c.want)

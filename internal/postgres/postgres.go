@@ -45,12 +45,24 @@ type Config struct {
 // machine that is moved, SIGSTOP), whose locks would hold up all others.
 const idleInTransaction = 5 * time.Second
 
+// CheckURL checks the form of a URL, without connecting.
+func CheckURL(url string) error {
+	if _, err := pgxpool.ParseConfig(url); err != nil {
+		return badURL(err)
+	}
+	return nil
+}
+
+// badURL names the variable; pgx redacts the password in its error.
+func badURL(err error) error {
+	return fmt.Errorf("CRIER_DATABASE_URL: must be such as postgres://user:password@host:5432/crier: %w", err)
+}
+
 // Open makes a pool and waits, as long as ctx lives, until Postgres answers.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	pc, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
-		// pgx redacts the password in this error.
-		return nil, fmt.Errorf("reading CRIER_DATABASE_URL: %w", err)
+		return nil, badURL(err)
 	}
 	pc.MaxConns = 10
 	if cfg.MaxConns > 0 {

@@ -43,17 +43,21 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // format is text or json.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var at slog.Level
+	var errs []error
 	if err := at.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("CRIER_LOG_LEVEL %q: must be debug, info, warn or error", level)
+		errs = append(errs, fmt.Errorf("CRIER_LOG_LEVEL %q: must be debug, info, warn or error", level))
+	}
+	if format != "json" && format != "text" {
+		errs = append(errs, fmt.Errorf("CRIER_LOG_FORMAT %q: must be text or json", format))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	opts := &slog.HandlerOptions{Level: at}
-	switch format {
-	case "json":
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
 	}
-	return nil, fmt.Errorf("CRIER_LOG_FORMAT %q: must be text or json", format)
+	return slog.New(slog.NewTextHandler(w, opts)), nil
 }
 
 // NewRegistry makes a metrics registry with the Go runtime's and the process's

@@ -126,8 +126,9 @@ func New(cfg Config) (*Authority, error) {
 	if cfg.UserClaim == "" {
 		cfg.UserClaim = "sub"
 	}
+	var errs []error
 	if cfg.Leeway < 0 || cfg.Leeway > 10*time.Minute {
-		return nil, errors.New("CRIER_JWT_LEEWAY: must be 0s to 10m")
+		errs = append(errs, fmt.Errorf("CRIER_JWT_LEEWAY %q: must be 0s to 10m", cfg.Leeway))
 	}
 	a := &Authority{cfg: cfg, secret: []byte(cfg.Secret)}
 	if cfg.Secret == "" && cfg.PublicKeyFile == "" && cfg.JWKSURL == "" {
@@ -135,23 +136,26 @@ func New(cfg Config) (*Authority, error) {
 	}
 	if cfg.Secret != "" {
 		if len(cfg.Secret) < MinSecret {
-			return nil, fmt.Errorf("CRIER_JWT_SECRET: must be at least %d bytes", MinSecret)
+			errs = append(errs, fmt.Errorf("CRIER_JWT_SECRET: must be at least %d bytes", MinSecret))
 		}
 		a.methods = append(a.methods, "HS256")
 	}
 	if cfg.PublicKeyFile != "" {
 		key, err := readPublicKey(cfg.PublicKeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("CRIER_JWT_PUBLIC_KEY_FILE: %w", err)
+			errs = append(errs, fmt.Errorf("CRIER_JWT_PUBLIC_KEY_FILE %q: must be a file with a public key or a certificate, PEM: %w", cfg.PublicKeyFile, err))
 		}
 		a.public = key
 	}
 	if cfg.JWKSURL != "" {
 		u, err := url.Parse(cfg.JWKSURL)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return nil, errors.New("CRIER_JWKS_URL: must be an http or https URL")
+			errs = append(errs, errors.New("CRIER_JWKS_URL: must be an http or https URL, such as https://id.example.org/jwks.json")) // may hold a password
 		}
 		a.keys = newKeySet(cfg.JWKSURL, cfg.Log)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	if a.public != nil || a.keys != nil {
 		if len(cfg.Audience) == 0 {

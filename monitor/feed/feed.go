@@ -86,7 +86,7 @@ func Parse(list string, cfg Config) ([]Feed, error) {
 		case spec == "kraken":
 			feeds = append(feeds, NewKraken(cfg))
 		default:
-			return nil, fmt.Errorf("CRIER_FEEDS: %q: must be binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none", spec)
+			return nil, fmt.Errorf("CRIER_FEEDS %q: must be binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none", spec)
 		}
 	}
 	return feeds, nil
@@ -102,14 +102,14 @@ func parseReplay(spec string, cfg Config) (Feed, error) {
 		var err error
 		speed, err = strconv.ParseFloat(speedText, 64)
 		if err != nil || !(speed > 0 && speed <= 1e9) {
-			return nil, fmt.Errorf("CRIER_FEEDS: %q: the speed after @ must be a positive number or max", spec)
+			return nil, fmt.Errorf("CRIER_FEEDS %q: the speed after @ must be a positive number or max", spec)
 		}
 	}
 	if path == "" {
-		return nil, fmt.Errorf("CRIER_FEEDS: %q: the file is missing (found @: %t)", spec, found)
+		return nil, fmt.Errorf("CRIER_FEEDS %q: the file is missing (found @: %t)", spec, found)
 	}
 	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("CRIER_FEEDS: %q: %w", spec, err)
+		return nil, fmt.Errorf("CRIER_FEEDS %q: %w", spec, err)
 	}
 	return &ReplayFeed{Path: path, Speed: speed, resume: cfg.ResumeFunc, log: cfg.Log}, nil
 }

@@ -1,0 +1,136 @@
+package command
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// run runs the program to its end and returns what it wrote.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Main(t.Context(), Program{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	return code, out.String(), errs.String()
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Everything that is wrong in a configuration is reported at once, with variable, value
+// and form, before the part waits for Postgres or Kafka.
+func TestConfigurationFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name, command string
+		env           map[string]string
+		want          []string
+	}{
+		{"gateway", "gateway", map[string]string{
+			"CRIER_LOG_LEVEL": "loud", "CRIER_LOG_FORMAT": "xml", "CRIER_ALERT_LIMIT": "many", "CRIER_ACCESS_TTL": "soon", "CRIER_REFRESH_TTL": "1s", "CRIER_KAFKA_TLS": "perhaps",
+			"CRIER_HTTP_ADDR": "8080", "CRIER_TRUSTED_PROXIES": "proxy.example", "CRIER_WEBHOOK_ALLOW": "10.0.0.0/40", "CRIER_KAFKA_SASL": "GSSAPI", "CRIER_KAFKA_USER": "u",
+			"CRIER_KAFKA_BROKERS": "kafka:port", "CRIER_DATABASE_URL": "postgres://u:hunter2@h:port/d", "CRIER_JWT_SECRET": "short", "CRIER_ADMIN_ADDR": "localhost",
+			"CRIER_JWT_LEEWAY": "1h", "CRIER_USERS": "all", "CRIER_START_TIMEOUT": "0s", "CRIER_TLS_CERT": "/none", "CRIER_TLS_KEY": "/none", "CRIER_DATABASE_MAX_CONNS": "0",
+		}, []string{
+			`CRIER_LOG_LEVEL "loud": must be debug, info, warn or error`, `CRIER_LOG_FORMAT "xml": must be text or json`, `CRIER_ALERT_LIMIT "many": must be a whole number`,
+			`CRIER_ACCESS_TTL "soon": must be a duration such as`, `CRIER_REFRESH_TTL "1s": must be at least CRIER_ACCESS_TTL`, `CRIER_KAFKA_TLS "perhaps": must be true or false`,
+			`CRIER_HTTP_ADDR "8080": must be host:port`, `CRIER_TRUSTED_PROXIES "proxy.example": must be an address or a range`, `CRIER_WEBHOOK_ALLOW "10.0.0.0/40": must be an address or a range`,
+			`CRIER_KAFKA_SASL "GSSAPI": must be PLAIN`, `CRIER_KAFKA_BROKERS "kafka:port": must be host:port`, `CRIER_DATABASE_URL: must be such as postgres://`, `CRIER_JWT_SECRET: must be at least 32 bytes`,
+			`CRIER_ADMIN_ADDR "localhost": must be host:port`, `CRIER_JWT_LEEWAY "1h0m0s": must be 0s to 10m`, `CRIER_USERS "all": must be own or external`, `CRIER_START_TIMEOUT "0s": must be more`,
+			`CRIER_TLS_CERT "/none": must be a certificate`, `CRIER_DATABASE_MAX_CONNS "0": must be at least 1`,
+		}},
+		{"monitor", "monitor", map[string]string{"CRIER_FEEDS": "nasdaq", "CRIER_SIMULATED_SEED": "-1"}, []string{
+			`CRIER_FEEDS "nasdaq": must be binance`, `CRIER_SIMULATED_SEED "-1": must be a whole number, 0 or more`, `CRIER_KAFKA_BROKERS: is required`, `CRIER_DATABASE_URL: is required`,
+		}},
+		{"consumer", "consumer", map[string]string{"CRIER_SMTP_URL": "http://u:hunter2@mail", "CRIER_MAIL_FROM": "nobody", "CRIER_MAIL_RATE": "fast", "CRIER_MAIL_TEMPLATES": "/none", "CRIER_CONSUMER_BATCH": "0x", "CRIER_WEBHOOK_RETENTION": "1h", "CRIER_KAFKA_SASL": "PLAIN", "CRIER_KAFKA_BROKERS": "k:9092"}, []string{
+			`CRIER_SMTP_URL: must begin with`, `CRIER_MAIL_FROM "nobody": must be an address`, `CRIER_MAIL_RATE "fast": must be a number`, `CRIER_CONSUMER_BATCH "0x": must be a whole number`,
+			`CRIER_WEBHOOK_RETENTION "1h0m0s": must be at least 48h`, `CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL`, `CRIER_PUBLIC_URL: is required with CRIER_SMTP_URL`,
+		}},
+		{"run", "run", map[string]string{"CRIER_POSTGRES_ADDR": "5433", "CRIER_TOPIC_PARTITIONS": "0", "CRIER_TICKS_RETENTION": "a day", "CRIER_TOPIC_PREFIX": "a b"}, []string{
+			`CRIER_POSTGRES_ADDR "5433": must be host:port`, `CRIER_TOPIC_PARTITIONS "0": must be at least 1`, `CRIER_TICKS_RETENTION "a day": must be a duration such as 24h, a size`, `CRIER_TOPIC_PREFIX "a b": must be letters`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for name, value := range tt.env {
+				t.Setenv(name, value)
+			}
+			t.Chdir(t.TempDir())
+			code, _, stderr := run(t, tt.command)
+			if code != 2 {
+				t.Errorf("exit code %d, want 2", code)
+			}
+			for _, want := range tt.want {
+				if n := strings.Count(stderr, "crier: "+want); n != 1 {
+					t.Errorf("%d times, want once: %s", n, want)
+				}
+			}
+			if strings.Contains(stderr, "hunter2") {
+				t.Error("a password is shown")
+			}
+			for line := range strings.Lines(stderr) {
+				if !strings.HasPrefix(line, "crier: CRIER_") {
+					t.Errorf("names no variable: %s", line)
+				}
+			}
+			if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+				t.Errorf("something was started: %v %v", left, err)
+			}
+			if t.Failed() {
+				t.Log(stderr)
+			}
+		})
+	}
+}
+
+// A secret may be in a file, any variable in the configuration file; the environment
+// and flags come first.
+func TestSettingsFromFiles(t *testing.T) {
+	secret := writeFile(t, "secret", strings.Repeat("s", 32)+"\n")
+	token := regexp.MustCompile(`^\S+\.\S+\.\S+\n`)
+	config := writeFile(t, "crier.conf", "# tokens\n\n CRIER_JWT_SECRET_FILE = "+secret+"\nCRIER_JWT_ISSUER=a=b\nCRIER_LOG_LEVEL=loud\n")
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		args []string
+		want string // in the error; "": a token is printed
+	}{
+		{"secret in a file", map[string]string{"CRIER_JWT_SECRET_FILE": secret}, nil, ""},
+		{"value and file", map[string]string{"CRIER_JWT_SECRET_FILE": secret, "CRIER_JWT_SECRET": "x"}, nil, "CRIER_JWT_SECRET_FILE: is set beside CRIER_JWT_SECRET"},
+		{"file is missing", map[string]string{"CRIER_JWT_SECRET_FILE": "/none"}, nil, "CRIER_JWT_SECRET_FILE: must be a file with the value of CRIER_JWT_SECRET: open /none"},
+		{"file is empty", map[string]string{"CRIER_JWT_SECRET_FILE": writeFile(t, "empty", "\n")}, nil, "the file is empty"},
+		{"configuration file", map[string]string{"CRIER_LOG_LEVEL": "info"}, []string{"--config", config}, ""},
+		{"by its variable", map[string]string{"CRIER_CONFIG": config}, []string{"--log-level=info"}, ""},
+		{"a bad value in it", map[string]string{"CRIER_CONFIG": writeFile(t, "bad", "CRIER_DATA_DIR=x\nCRIER_JWT_LEEWAY=1h\nCRIER_ALERT_LIMIT=x\n")}, []string{"gateway"}, `CRIER_ALERT_LIMIT "x": must be a whole number of 64 bits at most (`},
+		{"no such file", nil, []string{"--config=/none"}, "CRIER_CONFIG: must be a file with lines NAME=value: open /none"},
+		{"unknown name", nil, []string{"--config", writeFile(t, "c", "CRIER_HTTP_ADRR=:80\n")}, "line 1: CRIER_HTTP_ADRR: no such variable"},
+		{"file of what is no secret", nil, []string{"--config", writeFile(t, "c", "CRIER_HTTP_ADDR_FILE=/x\n")}, "CRIER_HTTP_ADDR_FILE: no such variable"},
+		{"no assignment", nil, []string{"--config", writeFile(t, "c", "hunter2\n")}, "line 1: must be NAME=value"},
+		{"set twice", nil, []string{"--config", writeFile(t, "c", "CRIER_USERS=own\nCRIER_USERS=own\n")}, "line 2: CRIER_USERS: is set in line 1, too"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for name, value := range tt.env {
+				t.Setenv(name, value)
+			}
+			t.Chdir(t.TempDir())
+			args := append([]string{"token", "--user=u1"}, tt.args...)
+			if len(tt.args) > 0 && tt.args[0] == "gateway" {
+				args = tt.args
+			}
+			code, stdout, stderr := run(t, args...)
+			if tt.want == "" && (code != 0 || !token.MatchString(stdout)) || tt.want != "" && (code != 2 || !strings.Contains(stderr, tt.want)) {
+				t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+			}
+			if strings.Contains(stderr, "hunter2") {
+				t.Error("what may be a secret is shown")
+			}
+		})
+	}
+}
