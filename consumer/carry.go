@@ -148,18 +148,21 @@ const (
 // queueLinks makes jobs of requests for new passwords and for confirmation mails.
 func (c *Consumer) queueLinks(ctx context.Context) error {
 	for lifecycle.Sleep(ctx, linksEvery) == nil {
-		err := c.db.Tx(ctx, func(tx pgx.Tx) error {
-			ids, err := user.TakeResets(ctx, tx, time.Now(), linksBatch)
-			if err != nil || len(ids) == 0 {
-				return err
-			}
-			if c.jobs == nil {
-				c.log.Warn("links to new passwords were asked for, and no mail server is configured (CRIER_SMTP_URL)", "requests", len(ids))
-				return nil
-			}
-			return c.jobs.Resets(ctx, tx, ids)
-		})
-		if c.jobs != nil { // without a mail server they wait for one
+		resets, confirmations, err := c.users.LinksWanted(ctx)
+		if resets {
+			err = errors.Join(err, c.db.Tx(ctx, func(tx pgx.Tx) error {
+				ids, err := user.TakeResets(ctx, tx, time.Now(), linksBatch)
+				if err != nil || len(ids) == 0 {
+					return err
+				}
+				if c.jobs == nil {
+					c.log.Warn("links to new passwords were asked for, and no mail server is configured (CRIER_SMTP_URL)", "requests", len(ids))
+					return nil
+				}
+				return c.jobs.Resets(ctx, tx, ids)
+			}))
+		}
+		if confirmations && c.jobs != nil { // without a mail server they wait for one
 			err = errors.Join(err, c.db.Tx(ctx, func(tx pgx.Tx) error {
 				addresses, err := user.TakeConfirmations(ctx, tx, linksBatch)
 				if err != nil || len(addresses) == 0 {

@@ -87,13 +87,14 @@ func (c *Consumer) keptLater(u *unit) []kafka.Record {
 
 // How sends that are due are looked for.
 const (
-	dueEvery = 250 * time.Millisecond // how late a scheduled send may be
+	dueAgain = time.Second // how often it is asked when the next is due: others keep sends, too
+	dueLeast = 20 * time.Millisecond // between two questions: another process may be at what is due
 	dueBatch = 100
 )
 
 // deliverDue is the life of the goroutine that delivers what was kept.
 func (c *Consumer) deliverDue(ctx context.Context) error {
-	clock := time.NewTicker(dueEvery)
+	clock := time.NewTimer(0)
 	defer clock.Stop()
 	wait := lifecycle.Backoff{Max: 500 * time.Millisecond}
 	for {
@@ -120,6 +121,11 @@ func (c *Consumer) deliverDue(ctx context.Context) error {
 			}
 			wait.Reset()
 		}
+		next, err := c.schedule.NextDue(ctx, time.Now().Add(dueAgain))
+		if err != nil {
+			next = time.Now().Add(wait.Max) // the next Take reports it
+		}
+		clock.Reset(max(time.Until(next), dueLeast))
 	}
 }
 

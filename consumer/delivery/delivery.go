@@ -46,8 +46,10 @@ func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, confirma
 		Queues:               map[string]river.QueueConfig{mail.Queue: {MaxWorkers: mailWorkers}},
 		Workers:              workers,
 		RescueStuckJobsAfter: rescueAfter,
-		JobTimeout:           jobTimeout,
-		Logger:               slog.New(quiet{log.Handler()}),
+		// New jobs are told of (LISTEN); this is for what was not heard.
+		FetchPollInterval: 5 * time.Second,
+		JobTimeout:        jobTimeout,
+		Logger:            slog.New(quiet{log.Handler()}),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up the job queue: %w", err)

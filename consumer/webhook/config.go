@@ -34,9 +34,9 @@ var DefaultWaits = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.M
 
 // Times of the dispatcher.
 const (
-	pollEvery  = 500 * time.Millisecond // for work that another process has added
-	turnLength = 10 * time.Second       // of one destination, while others wait for their turn
-	drainTime  = 4 * time.Second        // for attempts in flight when the part is stopped
+	pollEvery  = time.Second      // for work that another process has added
+	turnLength = 10 * time.Second // of one destination, while others wait for their turn
+	drainTime  = 4 * time.Second  // for attempts in flight when the part is stopped
 )
 
 func (c *Config) normalise() {

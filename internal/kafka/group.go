@@ -97,7 +97,7 @@ func (c *Client) join(cfg GroupConfig) (*member, error) {
 		kgo.RebalanceTimeout(60*time.Second),
 		kgo.FetchMaxBytes(32<<20),
 		kgo.FetchMaxPartitionBytes(maxDeadLetterRecord),
-		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMaxWait(idleFetch),
 	)
 	if cfg.Markers {
 		opts = append(opts, kgo.KeepControlRecords())

@@ -105,8 +105,20 @@ const orphansLock = 0x63726f72
 // to part, for as long as there are any; a dead gateway that has none left is
 // forgotten. While another process asks there are none.
 func (s *Store) Orphans(ctx context.Context, limit int) ([]event.RoomRequest, error) {
+	// Most of the time there is nothing to do, which one question tells.
+	var any bool
+	err := s.db.QueryRow(ctx, `
+		select exists (select from gateway_leases where lease_until <= now())
+			or exists (select from chatters c where not exists (select from gateway_leases g where g.gateway = c.gateway))
+			or exists (select from room_members m where not exists (select from gateway_leases g where g.gateway = m.gateway))`).Scan(&any)
+	if err != nil {
+		return nil, fmt.Errorf("looking for dead gateways: %w", err)
+	}
+	if !any {
+		return nil, nil
+	}
 	var list []event.RoomRequest
-	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
+	err = s.db.Tx(ctx, func(tx pgx.Tx) error {
 		list = nil
 		var mine bool
 		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, int64(orphansLock)).Scan(&mine); err != nil || !mine {

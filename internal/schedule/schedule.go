@@ -117,6 +117,23 @@ type Store struct {
 // New makes a Store.
 func New(db *postgres.DB) *Store { return &Store{db} }
 
+// NextDue is when there is something to be taken, latest at the latest.
+func (s *Store) NextDue(ctx context.Context, latest time.Time) (time.Time, error) {
+	next := latest
+	// Index pending_sends_due. Those that another process has taken are due when its
+	// lease has ended.
+	err := s.db.QueryRow(ctx, `
+		select coalesce(min(greatest(due_at, taken_until)), $1) from pending_sends
+		where due_at < $1 and done_at is null and cancelled_at is null`, latest).Scan(&next)
+	if err != nil {
+		return latest, fmt.Errorf("looking for the next send that is due: %w", err)
+	}
+	if next.After(latest) {
+		next = latest
+	}
+	return next, nil
+}
+
 // Take takes up to limit sends that are due for the time of a Lease, the oldest
 // first.
 func (s *Store) Take(ctx context.Context, now time.Time, limit int) ([]Send, error) {

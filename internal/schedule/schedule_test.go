@@ -154,3 +154,39 @@ func TestCancel(t *testing.T) {
 		}
 	}
 }
+
+// The next send that is due is the earliest that is neither done nor taken; one that a
+// process has taken is due when that process' lease has ended.
+func TestNextDue(t *testing.T) {
+	t.Parallel()
+	db, s := newStore(t)
+	now := time.Now().Truncate(time.Millisecond)
+	next := func(latest time.Duration) time.Duration {
+		t.Helper()
+		at, err := s.NextDue(t.Context(), now.Add(latest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at.Sub(now)
+	}
+	if d := next(time.Minute); d != time.Minute {
+		t.Errorf("with nothing kept: in %v", d)
+	}
+	keep(t, db, send(1, now.Add(30*time.Second)))
+	keep(t, db, send(2, now.Add(10*time.Second)))
+	if d := next(time.Minute); d != 10*time.Second {
+		t.Errorf("in %v", d)
+	}
+	if d := next(time.Second); d != time.Second {
+		t.Errorf("before anything is due: in %v", d)
+	}
+	if taken, err := s.Take(t.Context(), now.Add(11*time.Second), 10); err != nil || len(taken) != 1 {
+		t.Fatalf("%v, %v", taken, err)
+	}
+	if d := next(12 * time.Second); d != 12*time.Second {
+		t.Errorf("while it is taken: in %v", d)
+	}
+	if d, want := next(time.Hour), min(30*time.Second, 11*time.Second+schedule.Lease); d != want {
+		t.Errorf("in %v, want %v", d, want)
+	}
+}

@@ -53,6 +53,18 @@ type Reset struct {
 	Ends     time.Time
 }
 
+// LinksWanted says whether there are requests for mails with links that nobody has taken:
+// most of the time there are none, which is cheaper to ask than to take them.
+func (s *Store) LinksWanted(ctx context.Context) (resets, confirmations bool, err error) {
+	// Indexes password_resets_new and mail_addresses_wanted.
+	err = s.db.QueryRow(ctx, `
+		select exists (select from password_resets where queued_at is null), exists (select from mail_addresses where wanted_at is not null)`).Scan(&resets, &confirmations)
+	if err != nil {
+		return false, false, fmt.Errorf("looking for requests for mails with links: %w", err)
+	}
+	return resets, confirmations, nil
+}
+
 // TakeResets marks, within tx, up to limit requests as taken care of, and
 // returns their ids.
 func TakeResets(ctx context.Context, tx pgx.Tx, now time.Time, limit int) ([]string, error) {
