@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,20 +101,29 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	}
 	parsed, err := parser.Parse(p.Args)
 	if err != nil {
-		fmt.Fprintf(p.Stderr, "crier: %v (crier --help lists commands and flags)\n", err)
+		// The format may be what could not be read: it is looked for in both places.
+		if i := slices.Index(p.Args, "--log-format"); i >= 0 && i+1 < len(p.Args) && p.Args[i+1] == "json" || slices.Contains(p.Args, "--log-format=json") || os.Getenv("CRIER_LOG_FORMAT") == "json" {
+			c.LogFormat = "json"
+		}
+		printError(p.Stderr, c.LogFormat, fmt.Errorf("%w (crier --help lists commands and flags)", err))
 		return 2
 	}
 	log, err := telemetry.NewLogger(p.Stderr, c.LogLevel, c.LogFormat)
 	if err := errors.Join(append(set.faults, err, checkCommand(parsed))...); err != nil {
-		printError(p.Stderr, err)
+		printError(p.Stderr, c.LogFormat, err)
 		return 2
+	}
+	if p.Stderr == io.Writer(os.Stderr) {
+		// Libraries that print through the standard log package write to the same place:
+		// their lines take the log's format.
+		slog.SetDefault(log)
 	}
 	if p.ShutdownLimit == 0 {
 		p.ShutdownLimit = 10 * time.Second
 	}
 	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir}
 	if err := parsed.Run(e); err != nil {
-		printError(p.Stderr, err)
+		printError(p.Stderr, c.LogFormat, err)
 		var codeErr exitError
 		if errors.As(err, &codeErr) {
 			return int(codeErr)
@@ -123,8 +133,15 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	return 0
 }
 
-// printError writes each of joined errors in a line of its own.
-func printError(w io.Writer, err error) {
+// printError writes each of joined errors in a line of its own, in the format of the log.
+func printError(w io.Writer, format string, err error) {
+	if format == "json" {
+		log := slog.New(slog.NewJSONHandler(w, nil))
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			log.Error(line)
+		}
+		return
+	}
 	for _, line := range strings.Split(err.Error(), "\n") {
 		fmt.Fprintln(w, "crier:", line)
 	}

@@ -2,6 +2,10 @@ package command
 
 import (
 	"bytes"
+	"encoding/json"
+	"io"
+	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -133,4 +137,65 @@ func TestSettingsFromFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With CRIER_LOG_FORMAT=json every line is JSON: faults of the configuration and the
+// command line, failures of commands, and what libraries print by the log package.
+func TestJSONLines(t *testing.T) {
+	checkLines := func(t *testing.T, text, want string) {
+		t.Helper()
+		for line := range strings.Lines(text) {
+			var entry struct{ Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "" || entry.Msg == "" {
+				t.Errorf("not a JSON log line: %s", line)
+			}
+		}
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is not in: %s", want, text)
+		}
+	}
+	t.Setenv("CRIER_LOG_FORMAT", "json")
+	t.Chdir(t.TempDir())
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"gateway"}, "CRIER_KAFKA_BROKERS: is required"},
+		{[]string{"gateway", "--nonsense"}, "unknown flag --nonsense"},
+		{[]string{"token", "--user=u1"}, "CRIER_JWT_SECRET is not set"},
+	} {
+		_, _, stderr := run(t, tt.args...)
+		checkLines(t, stderr, tt.want)
+	}
+	for _, args := range [][]string{{"--log-format", "json", "--nonsense"}, {"--log-format=json", "--nonsense"}} {
+		t.Setenv("CRIER_LOG_FORMAT", "text")
+		_, _, stderr := run(t, args...)
+		checkLines(t, stderr, "unknown flag")
+	}
+	t.Setenv("CRIER_LOG_FORMAT", "json")
+
+	file, err := os.Create("stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, fallback, flags := os.Stderr, slog.Default(), log.Flags()
+	defer func() {
+		os.Stderr = stderr
+		slog.SetDefault(fallback)
+		log.SetOutput(stderr)
+		log.SetFlags(flags)
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	os.Stderr = file
+	if code := Main(t.Context(), Program{Args: []string{"version"}, Stdout: io.Discard, Stderr: os.Stderr}); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	log.Print("from a library")
+	b, err := os.ReadFile("stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLines(t, string(b), "from a library")
 }
