@@ -87,7 +87,7 @@ func (c *Consumer) keptLater(u *unit) []kafka.Record {
 
 // How sends that are due are looked for.
 const (
-	dueAgain = time.Second // how often it is asked when the next is due: others keep sends, too
+	dueAgain = time.Second           // how often it is asked when the next is due: others keep sends, too
 	dueLeast = 20 * time.Millisecond // between two questions: another process may be at what is due
 	dueBatch = 100
 )
