@@ -17,6 +17,7 @@ import (
 	"crier/internal/inbox"
 	"crier/internal/problem"
 	"crier/internal/room"
+	"crier/internal/schedule"
 	"crier/internal/user"
 )
 
@@ -106,6 +107,9 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
+			return err
+		}
+		if err := schedule.Forget(r.Context(), tx, who.UserID); err != nil {
 			return err
 		}
 		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {

@@ -245,7 +245,7 @@ func Forget(ctx context.Context, tx pgx.Tx, user event.UserID) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from firings where user_id = $1`, string(user))
 	batch.Queue(`
-		update alerts set state = 'deleted', revision = revision + 1, user_id = '', email = '', note = '', changed = pg_current_xact_id()
+		update alerts set state = 'deleted', revision = revision + 1, user_id = '', email = '', note = '', message = '', changed = pg_current_xact_id()
 		where id in (select id from alerts where user_id = $1 order by id for update)`, string(user))
 	batch.Queue(wake)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {

@@ -178,7 +178,7 @@ func removeAccounts(ctx context.Context, tx pgx.Tx, which string, arg any) (int6
 		select d.id from destinations d where d.account_id in (select id from accounts where `+which+`)`, arg); err != nil {
 		return 0, fmt.Errorf("removing an account's destinations: %w", err)
 	}
-	tag, err := tx.Exec(ctx, `delete from accounts where `+which, arg)
+	tag, err := tx.Exec(ctx, `with gone as (delete from accounts where `+which+` returning id) insert into removed_accounts (id) select id from gone`, arg)
 	if err != nil {
 		return 0, fmt.Errorf("removing an account: %w", err)
 	}

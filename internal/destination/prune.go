@@ -2,6 +2,7 @@ package destination
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,9 +30,14 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int64, 
 			}
 			n += tag.RowsAffected()
 		}
-		m, err := pruneRemoved(ctx, tx, limit)
-		n += m
-		return err
+		for _, removed := range []func(context.Context, pgx.Tx, int) (int64, error){pruneRemoved, pruneRemovedAccount} {
+			m, err := removed(ctx, tx, limit)
+			if err != nil {
+				return err
+			}
+			n += m
+		}
+		return nil
 	})
 	return n, err
 }
@@ -59,4 +65,28 @@ func pruneRemoved(ctx context.Context, tx pgx.Tx, limit int) (int64, error) {
 		return 0, fmt.Errorf("forgetting a destination: %w", err)
 	}
 	return tag.RowsAffected(), nil
+}
+
+// pruneRemovedAccount removes items of one account that is gone. No index leads to
+// them, which would cost every item that comes in.
+func pruneRemovedAccount(ctx context.Context, tx pgx.Tx, limit int) (int64, error) {
+	var account int64
+	err := tx.QueryRow(ctx, `select id from removed_accounts order by id limit 1 for update`).Scan(&account)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking for a removed account: %w", err)
+	}
+	tag, err := tx.Exec(ctx, `delete from incoming_items where id in (select id from incoming_items where account_id = $1 limit $2)`, account, limit)
+	if err != nil {
+		return 0, fmt.Errorf("removing an account's items: %w", err)
+	}
+	if n := tag.RowsAffected(); n == int64(limit) {
+		return n, nil
+	}
+	if _, err := tx.Exec(ctx, `delete from removed_accounts where id = $1`, account); err != nil {
+		return 0, fmt.Errorf("removing an account's items: %w", err)
+	}
+	return tag.RowsAffected() + 1, nil
 }

@@ -141,6 +141,8 @@ func Forget(ctx context.Context, tx pgx.Tx, user event.UserID) error {
 	batch.Queue(`delete from inboxes where user_id = $1`, string(user))
 	batch.Queue(`delete from notifications where user_id = $1`, string(user))
 	batch.Queue(`delete from deliveries where user_id = $1`, string(user))
+	// Jobs of mails; one that is running finds its notification gone.
+	batch.Queue(`delete from river_job where kind = 'mail' and state <> 'running' and args @> jsonb_build_object('user_id', $1::text)`, string(user))
 	// Index notifications_author.
 	batch.Queue(`update notifications set gone_at = now(), body = '', payload = '' where author = $1 and gone_at is null`, string(user))
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {

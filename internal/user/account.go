@@ -311,17 +311,18 @@ func (s *Store) Noted(ctx context.Context, name string) (string, error) {
 	return value, nil
 }
 
-// Forget removes an account and its sessions, within tx.
+// Forget removes a user's account, where it is kept here, and sessions, within tx.
 func Forget(ctx context.Context, tx pgx.Tx, id event.UserID) error {
 	n, err := strconv.ParseInt(string(id), 10, 64)
 	if err != nil {
-		return ErrNotFound
+		n = 0 // an identity provider's user has no account here
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from sessions where user_id = $1`, string(id))
 	batch.Queue(`delete from stream_tickets where user_id = $1`, string(id))
 	batch.Queue(`delete from password_resets where user_id = $1`, string(id))
 	batch.Queue(`delete from mail_consents where user_id = $1`, string(id))
+	batch.Queue(`delete from idempotent_sends where sender = 'user:' || $1::text`, string(id))
 	batch.Queue(`delete from users where id = $1`, n)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("forgetting an account: %w", err)
