@@ -32,6 +32,7 @@ func TestPageAsksBeforeAnAlertFires(t *testing.T) {
 		return alert.Target, alert.Firings
 	}
 	page.goTo("alerts")
+	page.until("every plot has a name", `[...document.querySelectorAll('svg.chart-plot')].length > 0 && [...document.querySelectorAll('svg.chart-plot > title')].every((t) => t.textContent !== '')`)
 	page.click(fmt.Sprintf(`[data-testid=alert-item][data-id="%d"] a`, alert.ID))
 	mark := sel("alert-detail") + " " + sel("mark-target")
 	page.until("the mark is drawn", `document.querySelector('`+mark+`') && document.querySelector('[data-testid=alert-detail] .chart-plot .line').getAttribute('d')?.length > 100`)

@@ -24,6 +24,7 @@ const REACH = 3;
  */
 export function priceChart(signal, { symbol, marks, moved }) {
   const title = svg('title');
+  title.textContent = 'Price chart'; // until there are candles
   const line = svg('path', { class: 'line' });
   const now = svg('circle', { class: 'end', r: 3 });
   const axis = svg('g', { class: 'axis', 'aria-hidden': 'true' });
