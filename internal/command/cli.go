@@ -66,6 +66,8 @@ type env struct {
 	ctx     context.Context
 	log     *slog.Logger
 	dataDir string
+
+	shownArgs []string // Program.Args without secrets
 }
 
 // Main runs the program and returns its exit code. It ends when ctx does.
@@ -121,7 +123,7 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	if p.ShutdownLimit == 0 {
 		p.ShutdownLimit = 10 * time.Second
 	}
-	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir}
+	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir, shownArgs: set.mask(p.Args)}
 	if err := parsed.Run(e); err != nil {
 		printError(p.Stderr, c.LogFormat, err)
 		var codeErr exitError

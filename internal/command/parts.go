@@ -74,7 +74,7 @@ func (c *gatewayCmd) embeddedGateway(h *host, external bool, tokens *token.Autho
 			return nil, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 		}
 		cfg.Command = commandLine(executable, sourceDir(), dataDir)
-		cfg.StartCommand = cfg.Command + shellWords(h.e.Args)
+		cfg.StartCommand = cfg.Command + shellWords(h.e.shownArgs)
 		cfg.KafkaAddr = strings.Join(c.KafkaBrokers, ",")
 	}
 	return gateway.New(cfg, h.db, h.kafka, tokens, h.e.log, h.reg)

@@ -310,6 +310,16 @@ func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 
 // announce says, in a few lines, where everything is.
 func (c *runCmd) announce(e *env, f runFacts, keys secrets) {
+	e.printf("\nCrier is running (%s). Ctrl-C stops it; what it holds is kept in %s.\n\n", time.Now().Format(time.TimeOnly), e.dataDir)
+	for _, r := range c.bannerRows(e, f, keys, isTerminal(e.Stdout)) {
+		e.printf("  %-9s %s\n", r[0], r[1])
+	}
+	e.printf("\n")
+}
+
+// bannerRows are the addresses, and how to get in. What is printed to anything but a
+// terminal is kept in logs that others read: there it names where the secrets are.
+func (c *runCmd) bannerRows(e *env, f runFacts, keys secrets, terminal bool) [][2]string {
 	rows := [][2]string{
 		{"Page", f.HTTP + "/"},
 		{"Swagger", f.HTTP + "/swagger/"},
@@ -319,15 +329,19 @@ func (c *runCmd) announce(e *env, f runFacts, keys secrets) {
 	if f.Mail != "" {
 		rows = append(rows, [2]string{"Mail", f.Mail + "/"})
 	}
-	rows = append(rows, [2]string{"API key", f.APIKey})
+	key, password := f.APIKey, keys.DemoPassword
+	if !terminal {
+		rows[3][1] = credentials.ReplaceAllString(f.Postgres, "://"+masked+"@")
+		key, password = "api_key in "+e.secretsFile(), "demo_password in "+e.secretsFile()
+	}
+	if f.APIKey != keys.APIKey {
+		key = "as set by CRIER_API_KEY"
+	}
+	rows = append(rows, [2]string{"API key", key})
 	if external, _ := c.external(); !external {
-		rows = append(rows, [2]string{"Login", demoUser + " / " + keys.DemoPassword})
+		rows = append(rows, [2]string{"Login", demoUser + " / " + password})
 	}
-	e.printf("\nCrier is running (%s). Ctrl-C stops it; what it holds is kept in %s.\n\n", time.Now().Format(time.TimeOnly), e.dataDir)
-	for _, r := range rows {
-		e.printf("  %-9s %s\n", r[0], r[1])
-	}
-	e.printf("\n")
+	return rows
 }
 
 // explain names the variable behind an address that is taken.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,7 @@ type host struct {
 func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags, s startFlags) error {
 	h.reg = telemetry.NewRegistry()
 	h.admin = telemetry.NewAdmin(a.AdminAddr, h.reg, h.e.log)
+	h.admin.CommandLine = append([]string{os.Args[0]}, h.e.shownArgs...)
 	if err := h.admin.Start(h.e.ctx); err != nil {
 		return err
 	}

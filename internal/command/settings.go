@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,6 +68,38 @@ func helpText(v *kong.Value) string {
 }
 
 func isSecret(f *kong.Flag) bool { return f.Target.Type() == reflect.TypeFor[telemetry.Secret]() }
+
+// mask returns arguments in which secrets, and credentials in other addresses, are
+// replaced.
+func (s *settings) mask(args []string) []string {
+	secret := make(map[string]bool)
+	for _, f := range s.names {
+		secret["--"+f.Name] = secret["--"+f.Name] || isSecret(f)
+	}
+	shown := make([]string, len(args))
+	hide := false // the value of the flag before
+	for i, arg := range args {
+		name, value, assigned := strings.Cut(arg, "=")
+		switch {
+		case hide:
+			shown[i] = masked
+		case assigned && secret[name]:
+			shown[i] = name + "=" + masked
+		case assigned && strings.HasPrefix(arg, "--"):
+			shown[i] = name + "=" + credentials.ReplaceAllString(value, "://"+masked+"@")
+		default:
+			shown[i] = credentials.ReplaceAllString(arg, "://"+masked+"@")
+		}
+		hide = !hide && !assigned && secret[name]
+	}
+	return shown
+}
+
+// masked replaces a secret.
+const masked = "redacted"
+
+// credentials are the user info of an address.
+var credentials = regexp.MustCompile(`://[^/?#\s]*@`)
 
 // Validate is of kong.Resolver.
 func (s *settings) Validate(*kong.Application) error { return nil }

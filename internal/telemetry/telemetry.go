@@ -71,6 +71,10 @@ func NewRegistry() *prometheus.Registry {
 // Admin is the operator's listener. It answers /readyz with 200 only while
 // every check passes and Ready has been set.
 type Admin struct {
+	// CommandLine is what /debug/pprof/cmdline shows: the process's own would show
+	// secrets that were given as flags. Set before Start.
+	CommandLine []string
+
 	addr       string
 	reg        *prometheus.Registry
 	log        *slog.Logger
@@ -113,7 +117,7 @@ func (a *Admin) Start(ctx context.Context) error {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", a.readyz)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/cmdline", a.cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
@@ -135,6 +139,13 @@ func (a *Admin) Start(ctx context.Context) error {
 
 // URL is the listener's base URL.
 func (a *Admin) URL() string { return "http://" + a.listener.Addr().String() }
+
+// cmdline answers in the form of package pprof.
+func (a *Admin) cmdline(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = io.WriteString(w, strings.Join(a.CommandLine, "\x00"))
+}
 
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -59,8 +60,8 @@ type providerKey struct {
 	public crypto.PublicKey
 }
 
-func newKeySet(url string, log *slog.Logger) *keySet {
-	return &keySet{url: url, client: &http.Client{Timeout: jwksFetch}, health: lifecycle.NewHealth(log, "reading the identity provider's keys (CRIER_JWKS_URL)"), fetch: make(chan struct{}, 1)}
+func newKeySet(address string, log *slog.Logger) *keySet {
+	return &keySet{url: address, client: &http.Client{Timeout: jwksFetch}, health: lifecycle.NewHealth(log, "reading the identity provider's keys (CRIER_JWKS_URL)"), fetch: make(chan struct{}, 1)}
 }
 
 // errNoKey is a token whose key is not in the set.
@@ -162,12 +163,12 @@ func (s *keySet) refresh(ctx context.Context) error {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		return err
+		return hideCredentials(err)
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return err
+		return hideCredentials(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, jwksMost+1))
@@ -187,6 +188,20 @@ func (s *keySet) refresh(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.keys, s.fetched = keys, time.Now()
 	return nil
+}
+
+// hideCredentials removes from an error of the HTTP client what its address may hold
+// beside scheme, host and path: user info and query are where keys and passwords are.
+func hideCredentials(err error) error {
+	var failed *url.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	u, parseErr := url.Parse(failed.URL)
+	if parseErr != nil {
+		return fmt.Errorf("%s: %w", failed.Op, failed.Err)
+	}
+	return fmt.Errorf("%s %s: %w", failed.Op, (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), failed.Err)
 }
 
 // jwk is a key as RFC 7517, 7518 (section 6) and 8037 have it.
