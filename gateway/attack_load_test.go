@@ -26,24 +26,25 @@ func TestAttackExpensiveRequests(t *testing.T) {
 	ann, _ := w.signUp("ann")
 	address := func(r *http.Request) { r.Header.Set("X-Forwarded-For", "198.51.100.7") }
 	for _, c := range []struct {
-		name, table, method string
-		path                func(i int) string
-		body                string
-		who                 credential
-		n                   int
-		running             int // of n, at once
-		most                int // of n, running and waiting; others are refused at once
+		name, lock, method string
+		path               func(i int) string
+		body               string
+		who                credential
+		n                  int
+		running            int // of n, at once
+		most               int // of n, running and waiting; others are refused at once
 	}{
-		{"searches", "notifications", "GET", func(i int) string { return fmt.Sprint("/api/v1/notifications?q=x", i) }, "", bearer(mallory), 40, 2, 34},
-		{"candles of one address", "candles", "GET", func(i int) string { return fmt.Sprint("/api/v1/prices/GOLD/candles?source=x&limit=", i+1) }, "", address, 120, 2, 34},
-		{"dry runs", "candles", "POST", func(int) string { return "/api/v1/alerts/dry-run" }, `{"symbol":"GOLD","condition":"above","target":"1","source":"x"}`, bearer(mallory), 60, 1, 5},
-		{"exports", "notifications", "GET", func(int) string { return "/api/v1/export" }, "", bearer(mallory), 40, 1, 5},
+		{"searches", "lock table notifications", "GET", func(i int) string { return fmt.Sprint("/api/v1/notifications?q=x", i) }, "", bearer(mallory), 40, 1, 33},
+		{"candles of one address", "lock table candles", "GET", func(i int) string { return fmt.Sprint("/api/v1/prices/GOLD/candles?source=x&limit=", i+1) }, "", address, 120, 1, 33},
+		{"dry runs", "lock table candles", "POST", func(int) string { return "/api/v1/alerts/dry-run" }, `{"symbol":"GOLD","condition":"above","target":"1","source":"x"}`, bearer(mallory), 60, 1, 5},
+		{"exports", "lock table notifications", "GET", func(int) string { return "/api/v1/export" }, "", bearer(mallory), 40, 1, 5},
+		{"changes of one inbox", "select from inboxes where user_id = '1' for update", "POST", func(int) string { return "/api/v1/notifications/seen" }, "", bearer(mallory), 60, 1, 60},
 	} {
 		tx, err := w.db.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tx.Exec(t.Context(), `lock table `+c.table); err != nil {
+		if _, err := tx.Exec(t.Context(), c.lock); err != nil {
 			t.Fatal(err)
 		}
 		var all sync.WaitGroup

@@ -22,6 +22,7 @@ const (
 	Heavy                // reads or counts many rows
 	Trial                // a dry run: seconds of a processor
 	Transfer             // an export: sent page by page, for as long as its reader takes
+	Locked               // a change under the lock of the user's inbox or alerts: others of theirs wait for it, each with a connection
 )
 
 // gate bounds how many requests run at once, in all and of one subject (a user, a
@@ -151,11 +152,13 @@ func (g *gate) forget(subject string, t *turns) {
 	}
 }
 
-// Bounds of the gates. Heavy requests get half of the connections to Postgres, so that
-// looking up sessions, users and keys, and sending, always find one.
+// Bounds of the gates. Of the connections to Postgres heavy requests get three eighths,
+// and changes that wait for each other a quarter; the rest is for looking up sessions,
+// users and keys, for sending, and where all parts share them for the other parts.
 const (
 	heavyQueue    = 32
 	heavyTime     = 20 * time.Second
+	lockedQueue   = 256
 	trialQueue    = 4
 	transferQueue = 4
 	transfers     = 4
@@ -164,9 +167,10 @@ const (
 
 // newGates makes the gates of a gateway with so many connections and processors.
 func newGates(conns, processors int) map[Work]*gate {
-	heavy := max(2, conns/2)
+	heavy, locked := max(2, conns*3/8), max(1, conns/4)
 	return map[Work]*gate{
 		Heavy:    newGate(heavy, max(1, heavy/2), heavyQueue, heavyTime),
+		Locked:   newGate(locked, max(1, locked/2), lockedQueue, heavyTime),
 		Trial:    newGate(max(1, processors/2), 1, trialQueue, maxDryTime+time.Second),
 		Transfer: newGate(transfers, 1, transferQueue, 0),
 	}
