@@ -36,7 +36,7 @@ func TestSecondStartFindsAll(t *testing.T) {
 	if !strings.HasPrefix(before.Postgres, "postgres://") || strings.Count(before.Kafka, ":") != 1 || before.APIKey == "" {
 		t.Errorf("facts %+v", before)
 	}
-	if log := p.Log(); !strings.Contains(log, before.APIKey) || !strings.Contains(log, before.HTTP+"/swagger/") || !strings.Contains(log, "demo / ") {
+	if log := p.Log(); strings.Contains(log, before.APIKey) || !strings.Contains(log, "api_key in "+filepath.Join(p.Dir, "secrets.json")) || !strings.Contains(log, before.HTTP+"/swagger/") || !strings.Contains(log, "demo / ") {
 		t.Errorf("the start says %s", log)
 	}
 	p.Stop()
