@@ -3,16 +3,21 @@ package gateway_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"crier/gateway"
+	"crier/gateway/api"
 	"crier/internal/destination"
 	"crier/internal/event"
 	"crier/internal/inbox"
 	"crier/internal/kafka"
 	"crier/internal/schedule"
+	"crier/internal/token"
 )
 
 // marker is in every text that is kept of the user of these tests.
@@ -35,7 +40,7 @@ func (w *world) leaveTraces(uid event.UserID, access string) {
 			return err
 		}
 		now := time.Now()
-		items := []inbox.Item{{UserID: uid, EventID: "e1", Title: marker, Origin: event.Origin{TopicID: topic}}, {UserID: "bystander", EventID: "e2", Title: "stays", Origin: event.Origin{TopicID: topic, Offset: 1}}}
+		items := []inbox.Item{{UserID: uid, EventID: "e1", Title: marker, Priority: "normal", Origin: event.Origin{TopicID: topic}}, {UserID: "bystander", EventID: "e2", Title: "stays", Priority: "normal", Origin: event.Origin{TopicID: topic, Offset: 1}}}
 		if _, err := inbox.Put(w.t.Context(), tx, now, items); err != nil {
 			return err
 		}
@@ -139,4 +144,63 @@ func TestLeaveKeepsNothing(t *testing.T) {
 		t.Fatalf("leaving: %d %s", status, text)
 	}
 	w.wantNoTraces()
+}
+
+// A service exports and erases any user, also one whose account is an identity
+// provider's; nobody else does.
+func TestServiceErasesAndExportsUsers(t *testing.T) {
+	t.Parallel()
+	for _, external := range []bool{false, true} {
+		t.Run(fmt.Sprintf("external %v", external), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.ExternalUsers = external })
+			uid, access := event.UserID("auth0|ze/1"), ""
+			if external {
+				var err error
+				if access, err = w.tokens.Mint(token.Identity{UserID: uid, Expires: time.Now().Add(time.Hour)}, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				access, _ = w.signUp(marker)
+				var me struct{ ID event.UserID }
+				if _, _, text := w.ask("GET", "/api/v1/profile", "", bearer(access)); json.Unmarshal([]byte(text), &me) != nil {
+					t.Fatal(text)
+				}
+				uid = me.ID
+			}
+			w.leaveTraces(uid, access)
+			path := "/api/v1/users/" + url.PathEscape(string(uid))
+			key := func(r *http.Request) { r.Header.Set("X-API-Key", apiKey) }
+			for _, c := range []struct {
+				method, path string
+				who          credential
+				want         int
+			}{
+				{"GET", path + "/export", bearer(access), 403},
+				{"DELETE", path, bearer(access), 403},
+				{"DELETE", path, func(*http.Request) {}, 401},
+				{"DELETE", "/api/v1/users/room:general", key, 400},
+			} {
+				if status, _, text := w.ask(c.method, c.path, "", c.who); status != c.want {
+					t.Errorf("%s %s: %d %s, want %d", c.method, c.path, status, text, c.want)
+				}
+			}
+			var out api.ExportView
+			status, _, text := w.ask("GET", path+"/export", "", key)
+			if err := json.Unmarshal([]byte(text), &out); err != nil || status != 200 || out.User.ID != uid || len(out.Alerts) != 1 || len(out.Notifications) != 1 || len(out.Accounts) != 1 {
+				t.Errorf("export: %d %s (%v)", status, text, err)
+			}
+			if status, _, text := w.ask("DELETE", path, "", key); status != 204 {
+				t.Fatalf("erasing: %d %s", status, text)
+			}
+			w.wantNoTraces()
+			want := 404
+			if external {
+				want = 204 // any id may be a user's
+			}
+			if status, _, text := w.ask("DELETE", path, "", key); status != want {
+				t.Errorf("erased again: %d %s, want %d", status, text, want)
+			}
+		})
+	}
 }

@@ -43,6 +43,8 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/confirm", Scope: api.Public, Handler: a.ConfirmPage},
 		{Method: "POST", Path: "/confirm", Scope: api.Public, Handler: a.Confirm},
 		{Method: "GET", Path: "/export", Work: api.Transfer, Scope: api.Person, Handler: a.Export},
+		{Method: "GET", Path: "/users/{id}/export", Work: api.Transfer, Scope: api.Sender, Handler: a.ExportUser},
+		{Method: "DELETE", Path: "/users/{id}", Scope: api.Sender, Handler: a.EraseUser},
 		{Method: "GET", Path: "/sessions", Scope: api.Person, Handler: a.Sessions},
 		{Method: "DELETE", Path: "/sessions/{id}", Scope: api.Person, Handler: a.EndSession},
 

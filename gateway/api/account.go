@@ -101,33 +101,69 @@ func (a *API) Leave(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.account(r.Context(), who); err != nil {
 		return err
 	}
-	// Alerts first, then the inbox: the order in which the consumer locks them.
-	err := a.DB.Tx(r.Context(), func(tx pgx.Tx) error {
-		if err := alert.Forget(r.Context(), tx, who.UserID); err != nil {
-			return err
+	if err := a.erase(r.Context(), who.UserID); err != nil {
+		return err
+	}
+	a.setCookie(w, r, "", -time.Second)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// EraseUser removes a user with everything that is theirs, wherever users sign up.
+//
+//	@Summary	Erase a user, with all their data
+//	@Tags		account
+//	@Param		id	path	string	true	"the user"
+//	@Success	204
+//	@Failure	400,401,403,404	{object}	Problem
+//	@Security	apikey
+//	@Router		/users/{id} [delete]
+func (a *API) EraseUser(w http.ResponseWriter, r *http.Request) error {
+	uid, err := a.namedUser(r)
+	if err != nil {
+		return err
+	}
+	if err := a.erase(r.Context(), uid); err != nil {
+		return err
+	}
+	a.Log.Info("user erased", "user", uid, "service", Who(r).Service)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// namedUser is the user whom a service names in the path.
+func (a *API) namedUser(r *http.Request) (event.UserID, error) {
+	if Who(r).Service == "" {
+		return "", problem.New(problem.Forbidden, "Other users' data is exported and erased with an API key.")
+	}
+	uid := event.UserID(PathVar(r, "id"))
+	var v event.Invalid
+	if v.CheckUserID("id", uid); v.Err() != nil {
+		return "", v.Err()
+	}
+	return uid, a.requireUsers(r.Context(), []event.UserID{uid})
+}
+
+// erase removes everything of a user in one transaction and ends their streams on
+// every gateway.
+func (a *API) erase(ctx context.Context, uid event.UserID) error {
+	err := a.DB.Tx(ctx, func(tx pgx.Tx) error {
+		// Alerts first, then the inbox: the order in which the consumer locks them.
+		for _, forget := range []func(context.Context, pgx.Tx, event.UserID) error{
+			alert.Forget, inbox.Forget, schedule.Forget, room.Forget, destination.Forget, user.Forget,
+		} {
+			if err := forget(ctx, tx, uid); err != nil {
+				return err
+			}
 		}
-		if err := inbox.Forget(r.Context(), tx, who.UserID); err != nil {
-			return err
-		}
-		if err := schedule.Forget(r.Context(), tx, who.UserID); err != nil {
-			return err
-		}
-		if err := room.Forget(r.Context(), tx, who.UserID); err != nil {
-			return err
-		}
-		if err := destination.Forget(r.Context(), tx, who.UserID); err != nil {
-			return err
-		}
-		return user.Forget(r.Context(), tx, who.UserID)
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	a.ForgetUser(who.UserID)
-	a.Hub.EndSession(who.UserID, "", hub.LoggedOut)
-	a.signal(r.Context(), event.Signal{Type: event.SignalSessionEnded, UserID: who.UserID})
-	a.setCookie(w, r, "", -time.Second)
-	w.WriteHeader(http.StatusNoContent)
+	a.ForgetUser(uid)
+	a.Hub.EndSession(uid, "", hub.LoggedOut)
+	a.signal(ctx, event.Signal{Type: event.SignalSessionEnded, UserID: uid})
 	return nil
 }
 
@@ -162,22 +198,55 @@ const exportFirings = 1000
 //	@Security	bearer
 //	@Router		/export [get]
 func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
-	who, now, ctx := Who(r), time.Now(), r.Context()
+	who := Who(r)
 	me := UserView{ID: who.UserID, Username: who.Username, Email: who.Email}
-	if acc, err := a.account(ctx, who); err == nil {
+	if acc, err := a.account(r.Context(), who); err == nil {
 		me = view(acc)
 	} else if !a.ExternalUsers {
 		return err
 	}
-	sessions, err := a.Users.Sessions(ctx, who.UserID, now)
+	return a.export(w, r, me)
+}
+
+// ExportUser shows everything that is kept of a user.
+//
+//	@Summary	Export a user's data
+//	@Tags		account
+//	@Param		id	path		string	true	"the user"
+//	@Success	200	{object}	ExportView
+//	@Failure	400,401,403,404,429	{object}	Problem
+//	@Security	apikey
+//	@Router		/users/{id}/export [get]
+func (a *API) ExportUser(w http.ResponseWriter, r *http.Request) error {
+	uid, err := a.namedUser(r)
 	if err != nil {
 		return err
 	}
-	addresses, err := a.Users.Claims(ctx, who.UserID)
+	me := UserView{ID: uid}
+	if !a.ExternalUsers {
+		acc, err := a.Users.ByID(r.Context(), uid)
+		if errors.Is(err, user.ErrNotFound) {
+			return problem.New(problem.NotFound, "No such user.")
+		}
+		if err != nil {
+			return err
+		}
+		me = view(acc)
+	}
+	return a.export(w, r, me)
+}
+
+func (a *API) export(w http.ResponseWriter, r *http.Request, me UserView) error {
+	ctx, uid, now := r.Context(), me.ID, time.Now()
+	sessions, err := a.Users.Sessions(ctx, uid, now)
 	if err != nil {
 		return err
 	}
-	accounts, err := a.Destinations.ExportOf(ctx, who.UserID)
+	addresses, err := a.Users.Claims(ctx, uid)
+	if err != nil {
+		return err
+	}
+	accounts, err := a.Destinations.ExportOf(ctx, uid)
 	if err != nil {
 		return err
 	}
@@ -188,16 +257,16 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request) error {
 	out.member("sessions", notNil(sessions))
 	out.member("accounts", accounts)
 	out.member("addresses", notNil(addresses))
-	err = a.exportAlerts(ctx, out, who.UserID, now)
+	err = a.exportAlerts(ctx, out, uid, now)
 	if err == nil {
-		err = a.exportNotifications(ctx, out, who.UserID)
+		err = a.exportNotifications(ctx, out, uid)
 	}
 	if err == nil {
-		err = a.exportSaid(ctx, out, who.UserID)
+		err = a.exportSaid(ctx, out, uid)
 	}
 	if out.err = errors.Join(out.err, err); out.err != nil {
 		// The answer has begun: its reader must see that it is not whole.
-		a.Log.Warn("an export was broken off", "user", who.UserID, "error", out.err)
+		a.Log.Warn("an export was broken off", "user", uid, "error", out.err)
 		panic(http.ErrAbortHandler)
 	}
 	_, _ = w.Write([]byte("}\n"))

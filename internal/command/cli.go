@@ -40,6 +40,7 @@ type cli struct {
 	Alerts   alertsCmd   `cmd:"" help:"Bring a user's alerts in and out as CSV or JSON lines."`
 	Import   importCmd   `cmd:"" help:"Bring in the users, rooms, accounts, destinations and alerts of another system as JSON lines."`
 	Bot      botCmd      `cmd:"" help:"Run the chat bot, a client like any other: quotes, prices and alerts in rooms."`
+	Users    usersCmd    `cmd:"" help:"Export or erase all that is kept of a user."`
 	Rooms    roomsCmd    `cmd:"" help:"Make, list and remove chat rooms."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
 	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,5 +63,34 @@ func TestDeletedNotification(t *testing.T) {
 	}
 	if got := ann.Follow(t, "2", 1); got[0].ID != 4 || got[0].Title != "fourth" {
 		t.Errorf("the stream after the second: %+v", got)
+	}
+}
+
+// An operator exports and erases a user by commands.
+func TestUsersCommands(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUp("ann"), p.SignUp("bob")
+	for _, id := range []string{ann.ID, bob.ID} {
+		if err := p.Service().Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": id, "title": "hello"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann.Follow(t, "0", 1)
+	out, err := p.Beside("users", "export", ann.ID)
+	if err != nil || !strings.Contains(out, `"username":"ann"`) || !strings.Contains(out, `"hello"`) {
+		t.Errorf("export: %v\n%s", err, out)
+	}
+	if out, err := p.Beside("users", "erase", ann.ID); err != nil {
+		t.Fatalf("erase: %v\n%s", err, out)
+	}
+	if _, err := p.Beside("users", "export", ann.ID); err == nil {
+		t.Error("an erased user was exported")
+	}
+	if err := ann.Do(t.Context(), "GET", "/profile", nil, nil); status(err) != http.StatusUnauthorized {
+		t.Errorf("the erased user: %v", err)
+	}
+	if got := bob.Follow(t, "0", 1); got[0].Title != "hello" {
+		t.Errorf("somebody else: %+v", got)
 	}
 }
