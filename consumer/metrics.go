@@ -1,6 +1,13 @@
 package consumer
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/alert"
+	"crier/internal/event"
+	"crier/internal/kafka"
+	"crier/internal/telemetry"
+)
 
 // metrics are what an operator watches of this part.
 type metrics struct {
@@ -34,6 +41,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		mentionsDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_consumer_mentions_dropped_total",
 			Help: "Mentions beyond their sender's budget, which notify nobody."}),
 	}
+	for _, topic := range []string{kafka.Notifications, kafka.Triggers, kafka.Rooms, kafka.Incoming} {
+		for _, outcome := range []string{event.StatusStored, event.StatusDuplicate, event.StatusRejected} {
+			m.records.WithLabelValues(topic, outcome)
+		}
+	}
+	m.records.WithLabelValues(kafka.Notifications, event.StatusScheduled)
+	telemetry.Preset(m.triggers, append([]string{"fired", "again"}, alert.DropReasons...)...)
 	reg.MustRegister(m.records, m.triggers, m.batch, m.store, m.tell, m.retries, m.pruned, m.mentionsDropped)
 	return m
 }

@@ -16,7 +16,7 @@ import (
 	"crier/internal/problem"
 )
 
-var metricName = regexp.MustCompile(`\bcrier_(?:gateway|consumer|mail|webhook|monitor|matcher|mover)_[a-z_]+`)
+var metricName = regexp.MustCompile(`\bcrier_(?:gateway|consumer|mail|webhook|monitor|matcher|mover|kafka|build|dead)_[a-z_]+`)
 
 // Every metric has a row for the operator, and every row is of a metric.
 func TestMetrics(t *testing.T) {

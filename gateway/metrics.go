@@ -50,6 +50,9 @@ func newMetrics(reg prometheus.Registerer, h *hub.Hub, p *wire.Pool) *metrics {
 
 // count counts the answers of a route.
 func (m *metrics) count(name string, next http.Handler) http.Handler {
+	for _, status := range []int{http.StatusOK, http.StatusInternalServerError} { // the series that alarms are made of
+		m.requests.WithLabelValues(name, strconv.Itoa(status))
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)

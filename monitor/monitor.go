@@ -18,6 +18,7 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/postgres"
 	"crier/internal/price"
+	"crier/internal/telemetry"
 	"crier/internal/user"
 	"crier/monitor/feed"
 )
@@ -174,6 +175,9 @@ func (m *Monitor) startFeeds(ctx context.Context) error {
 		m.feeds.Go("watching the feeds", func(ctx context.Context) error { return m.watchFeeds(ctx, feeds) })
 	}
 	for _, f := range feeds {
+		telemetry.Preset(m.metrics.ticks, f.Name())
+		telemetry.Preset(m.metrics.missedTrades, f.Name())
+		telemetry.Preset(m.metrics.healedTrades, f.Name())
 		m.feeds.Go("feed "+f.Name(), func(ctx context.Context) error { return m.feed(ctx, f) })
 	}
 	return nil

@@ -81,6 +81,9 @@ type Worker struct {
 func NewWorker(s *Sender, c *Composer, i *inbox.Store, log *slog.Logger, reg prometheus.Registerer) *Worker {
 	w := &Worker{sender: s, composer: c, inbox: i, log: log, recipients: make(map[string]*rate.Limiter), unnoted: make(map[int64]inbox.Delivery),
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crier_mail_attempts_total", Help: "Attempts at mails, by outcome."}, []string{"outcome"})}
+	for _, outcome := range []string{inbox.Sent, inbox.Retrying, inbox.Failed, inbox.Suppressed} {
+		w.sent.WithLabelValues(outcome)
+	}
 	reg.MustRegister(w.sent)
 	return w
 }

@@ -26,6 +26,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "crier_webhook_leases_lost_total",
 			Help: "Destinations given up because their lease could not be renewed, or they were disabled or deleted."}),
 	}
+	for _, outcome := range []string{"delivered", "again", "given_up"} {
+		m.attempts.WithLabelValues(outcome)
+	}
+	for _, reason := range []string{"gone", "failing"} {
+		m.disabled.WithLabelValues(reason)
+	}
 	reg.MustRegister(m.attempts, m.took, m.destinations, m.inFlight, m.disabled, m.lost)
 	return m
 }

@@ -220,3 +220,6 @@ func (d *Decisions) Record(ctx context.Context, tx pgx.Tx, ids []int64, now time
 	}
 	return nil
 }
+
+// DropReasons are all reasons for which a trigger is dropped.
+var DropReasons = []string{"repeated", "unknown", string(Triggered), string(Paused), string(Expired), string(Deleted), "changed", "snoozed", "cooling"}

@@ -39,7 +39,7 @@ func TestCommandLineHidesSecrets(t *testing.T) {
 		}
 	}
 
-	admin := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry(), slog.New(slog.DiscardHandler))
+	admin := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry(Version), slog.New(slog.DiscardHandler))
 	admin.CommandLine = got
 	if err := admin.Start(t.Context()); err != nil {
 		t.Fatal(err)

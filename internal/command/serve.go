@@ -40,7 +40,7 @@ type host struct {
 
 // open opens the admin listener and waits until Postgres and Kafka answer.
 func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags, s startFlags) error {
-	h.reg = telemetry.NewRegistry()
+	h.reg = telemetry.NewRegistry(Version)
 	h.admin = telemetry.NewAdmin(a.AdminAddr, h.reg, h.e.log)
 	h.admin.CommandLine = append([]string{os.Args[0]}, h.e.shownArgs...)
 	if err := h.admin.Start(h.e.ctx); err != nil {
@@ -62,6 +62,8 @@ func (h *host) open(k kafkaFlags, d databaseFlags, a adminFlags, s startFlags) e
 	h.stack.Push("Kafka client", func(context.Context) error { h.kafka.Close(); return nil })
 	h.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crier_kafka_truncations_total",
 		Help: "Times a partition was found to have lost acknowledged records that were already read."}, func() float64 { return float64(h.kafka.Truncations()) }))
+	h.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "crier_dead_letters_total",
+		Help: "Records written to dead-letters."}, func() float64 { return float64(h.kafka.DeadLetters()) }))
 	if err := h.await(h.kafka.Ping); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type Client struct {
 	kgo *kgo.Client
 
 	truncations atomic.Int64
+	deadLetters atomic.Int64
 
 	mu     sync.Mutex // guards the rest
 	topics map[string]topicInfo

@@ -81,7 +81,13 @@ func (c *Client) produce(ctx context.Context, recs []*Record) (gone []*Record, e
 	out := make([]*kgo.Record, len(recs))
 	for i, r := range recs {
 		out[i] = c.toKgo(r)
-		c.kgo.Produce(ctx, out[i], func(_ *kgo.Record, err error) { a.acknowledge(i, err) })
+		dead := r.Topic == DeadLetters
+		c.kgo.Produce(ctx, out[i], func(_ *kgo.Record, err error) {
+			if dead && err == nil {
+				c.deadLetters.Add(1)
+			}
+			a.acknowledge(i, err)
+		})
 	}
 	select {
 	case <-a.done:
@@ -116,6 +122,9 @@ func (c *Client) ProduceAsync(ctx context.Context, r Record, done func(Record, e
 			c.mu.Lock()
 			c.stale[r.Topic] = true
 			c.mu.Unlock()
+		}
+		if err == nil && r.Topic == DeadLetters {
+			c.deadLetters.Add(1)
 		}
 		r.Partition, r.Offset = k.Partition, k.Offset
 		done(r, err)

@@ -149,6 +149,9 @@ func (c *Client) Truncated(reader, topic string, partition int32, read, from int
 // Truncations is how many times a partition was found to have lost records.
 func (c *Client) Truncations() int64 { return c.truncations.Load() }
 
+// DeadLetters is how many records this client has written to `dead-letters`.
+func (c *Client) DeadLetters() int64 { return c.deadLetters.Load() }
+
 func (c *Client) report(msg, reader, topic string, partition int32, read, from int64) {
 	if c.cfg.Log != nil {
 		c.cfg.Log.Error(msg, "reader", reader, "topic", topic, "partition", partition, "read_to", read, "going_on_from", from)
