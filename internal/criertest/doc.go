@@ -11,5 +11,5 @@
 // and end with it, however it ends (on Linux).
 //
 // A test whose outside program is missing skips, with the reason, unless
-// CRIER_TEST_REQUIRE (a comma list of kafka, browser) demands it.
+// CRIER_TEST_REQUIRE (a comma list, as in .ci/run) demands it.
 package criertest
