@@ -2390,6 +2390,67 @@ const docTemplate = `{
                 }
             }
         },
+        "/notifications/sent/{event_id}": {
+            "delete": {
+                "security": [
+                    {
+                        "apikey": []
+                    },
+                    {
+                        "bearer": []
+                    }
+                ],
+                "description": "Its sender can: the same API key's owner, or the person who sent it to themself.",
+                "tags": [
+                    "notifications"
+                ],
+                "summary": "Recall a notification",
+                "parameters": [
+                    {
+                        "type": "string",
+                        "description": "of the send's answer",
+                        "name": "event_id",
+                        "in": "path",
+                        "required": true
+                    },
+                    {
+                        "type": "string",
+                        "description": "its recipient; required with an API key",
+                        "name": "user_id",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "204": {
+                        "description": "No Content"
+                    },
+                    "400": {
+                        "description": "Bad Request",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "401": {
+                        "description": "Unauthorized",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    }
+                }
+            }
+        },
         "/notifications/{id}": {
             "get": {
                 "security": [

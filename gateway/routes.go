@@ -58,6 +58,7 @@ func routes(a *api.API) []api.Route {
 		{Method: "GET", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.ScheduledSend},
 		{Method: "DELETE", Path: "/notifications/scheduled/{event_id}", Scope: api.Sender, Handler: a.CancelSend},
 		{Method: "GET", Path: "/notifications/{id}", Scope: api.Person, Handler: a.Get},
+		{Method: "DELETE", Path: "/notifications/sent/{event_id}", Scope: api.Sender, Handler: a.RecallNotification},
 		{Method: "DELETE", Path: "/notifications/{id}", Scope: api.Person, Handler: a.DeleteNotification},
 		{Method: "GET", Path: "/notifications/{id}/deliveries", Scope: api.Person, Handler: a.Deliveries},
 		{Method: "GET", Path: "/unsubscribe", Scope: api.Public, Handler: a.UnsubscribePage},

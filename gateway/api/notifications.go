@@ -250,6 +250,54 @@ func (a *API) CancelSend(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// RecallNotification deletes a notification from its recipient's inbox.
+//
+//	@Summary		Recall a notification
+//	@Description	Its sender can: the same API key's owner, or the person who sent it to themself.
+//	@Tags			notifications
+//	@Param			event_id	path	string	true	"of the send's answer"
+//	@Param			user_id		query	string	false	"its recipient; required with an API key"
+//	@Success		204
+//	@Failure		400,401,403,404	{object}	Problem
+//	@Security		apikey
+//	@Security		bearer
+//	@Router			/notifications/sent/{event_id} [delete]
+func (a *API) RecallNotification(w http.ResponseWriter, r *http.Request) error {
+	who, eventID, uid := Who(r), PathVar(r, "event_id"), event.UserID(r.URL.Query().Get("user_id"))
+	if who.Service == "" && uid == "" {
+		uid = who.UserID
+	}
+	var v event.Invalid
+	if v.CheckUserID("user_id", uid); v.Err() != nil {
+		return v.Err()
+	}
+	if who.Service == "" && uid != who.UserID {
+		return problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
+	}
+	unknown := problem.New(problem.NotFound, "This user has no such notification of yours.")
+	if !event.IsUUID(eventID) {
+		return unknown
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), cancelWait)
+	defer cancel()
+	var wait lifecycle.Backoff
+	wait.Min, wait.Max = 100*time.Millisecond, time.Second
+	for {
+		counts, err := a.Inbox.Recall(r.Context(), uid, who.Sender(), eventID, time.Now())
+		if err == nil {
+			a.announce(r.Context(), uid, counts)
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		if !errors.Is(err, inbox.ErrNotFound) && !errors.Is(err, inbox.ErrNoInbox) {
+			return err
+		}
+		if wait.Wait(ctx) != nil { // it may not have been read from Kafka until now
+			return unknown
+		}
+	}
+}
+
 // ScheduledSend shows how a scheduled send stands.
 //
 //	@Summary	How a scheduled send stands

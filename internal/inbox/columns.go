@@ -49,6 +49,9 @@ func (c *columns) add(it *Item, s *event.Stored) {
 	c.createds = append(c.createds, s.CreatedAt)
 	var sender, key *string
 	var hash []byte
+	if it.Sender != "" {
+		sender = &it.Sender // for Recall
+	}
 	if it.Key != "" {
 		sender, key, hash = &it.Sender, &it.Key, it.Hash
 	}

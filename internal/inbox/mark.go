@@ -98,6 +98,22 @@ func (s *Store) Mark(ctx context.Context, user event.UserID, mark Mark, ids []in
 	return counts, err
 }
 
+// Recall deletes the notification with an event id from the inbox of a user, if it
+// was sent by that sender, and returns the counts; ErrNotFound if there is none. It
+// reads the user's inbox: an index by event id would cost every notification.
+func (s *Store) Recall(ctx context.Context, user event.UserID, sender, eventID string, now time.Time) (event.Counts, error) {
+	var id int64
+	err := s.db.QueryRow(ctx, `select n.id from notifications n where n.user_id = $1 and n.event_id = $2 and n.sender = $3 and `+present+` order by n.id desc limit 1`,
+		string(user), eventID, sender).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return event.Counts{}, ErrNotFound
+	}
+	if err != nil {
+		return event.Counts{}, fmt.Errorf("looking for a notification to recall: %w", err)
+	}
+	return s.Mark(ctx, user, Delete, []int64{id}, now)
+}
+
 // Seen says that the user has looked at the list: nothing is unseen any more.
 func (s *Store) Seen(ctx context.Context, user event.UserID) (event.Counts, error) {
 	var counts event.Counts

@@ -94,3 +94,68 @@ func TestUsersCommands(t *testing.T) {
 		t.Errorf("somebody else: %+v", got)
 	}
 }
+
+// A sender recalls what it has sent, by the event id of the answer; nobody else can.
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann, bob := p.SignUp("ann"), p.SignUp("bob")
+	key, err := p.Beside("keys", "add", "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := &client.Client{Base: ann.Base, APIKey: strings.TrimSpace(key)}
+	send := func(c *client.Client) string {
+		t.Helper()
+		var accepted struct {
+			EventID string `json:"event_id"`
+		}
+		if err := c.Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": ann.ID, "title": "x"}, &accepted); err != nil {
+			t.Fatal(err)
+		}
+		return "/notifications/sent/" + accepted.EventID
+	}
+	unread := func() int {
+		t.Helper()
+		var counts event.Counts
+		if err := ann.Do(t.Context(), "GET", "/notifications/counts", nil, &counts); err != nil {
+			t.Fatal(err)
+		}
+		return counts.Unread
+	}
+	of := "?user_id=" + ann.ID
+	byShop, byAnn := send(shop), send(ann.Client)
+	ann.Follow(t, "0", 2)
+	for _, c := range []struct {
+		who  *client.Client
+		path string
+		want int
+	}{
+		{p.Service(), byShop + of, http.StatusNotFound},
+		{shop, byShop, http.StatusBadRequest},
+		{shop, byShop + "?user_id=" + bob.ID, http.StatusNotFound},
+		{shop, byAnn + of, http.StatusNotFound},
+		{bob.Client, byShop + of, http.StatusForbidden},
+		{ann.Client, byShop, http.StatusNotFound},
+	} {
+		if err := c.who.Do(t.Context(), "DELETE", c.path, nil, nil); status(err) != c.want {
+			t.Errorf("%s: %v, want %d", c.path, err, c.want)
+		}
+	}
+	if n := unread(); n != 2 {
+		t.Errorf("%d unread, want both", n)
+	}
+	if err := shop.Do(t.Context(), "DELETE", byShop+of, nil, nil); err != nil || unread() != 1 {
+		t.Errorf("by its service: %v, %d unread", err, unread())
+	}
+	if err := ann.Do(t.Context(), "DELETE", byAnn, nil, nil); err != nil || unread() != 0 {
+		t.Errorf("by the person: %v, %d unread", err, unread())
+	}
+	if err := ann.Do(t.Context(), "GET", "/notifications/1", nil, nil); status(err) != http.StatusNotFound {
+		t.Errorf("the first one: %v", err)
+	}
+	// One that is recalled at once may not be stored yet.
+	if err := shop.Do(t.Context(), "DELETE", send(shop)+of, nil, nil); err != nil {
+		t.Errorf("recalled at once: %v", err)
+	}
+}
