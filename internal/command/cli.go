@@ -45,6 +45,9 @@ type cli struct {
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
 	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Help     helpCmd     `cmd:"" help:"Show the help of a command."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // Program is one invocation: what it was given, and where it writes. Tests
@@ -75,7 +78,7 @@ type env struct {
 func Main(ctx context.Context, p Program) int {
 	var c cli
 	parser, err := kong.New(&c, kong.Name("crier"), kong.Description("Live notifications from Kafka to the browser."),
-		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(helpText),
+		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(helpText), kong.Vars{"version": "crier " + Version},
 		kong.Exit(func(code int) { panic(exit(code)) }))
 	if err != nil {
 		fmt.Fprintln(p.Stderr, "crier:", err)
@@ -159,6 +162,21 @@ type versionCmd struct{}
 
 func (versionCmd) Run(e *env) error {
 	fmt.Fprintln(e.Stdout, "crier", Version)
+	return nil
+}
+
+// helpCmd is --help under the name that people try first.
+type helpCmd struct {
+	Command []string `arg:"" optional:"" help:"The command; none: all of them."`
+}
+
+// Run is called by the parser.
+func (c helpCmd) Run(e *env) error {
+	p := e.Program
+	p.Args = append(slices.Clone(c.Command), "--help")
+	if code := Main(e.ctx, p); code != 0 {
+		return exitError(code)
+	}
 	return nil
 }
 

@@ -199,3 +199,22 @@ func TestJSONLines(t *testing.T) {
 	}
 	checkLines(t, string(b), "from a library")
 }
+
+// The version and the help are found under each of their usual names.
+func TestVersionAndHelp(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{{"--version"}, {"version"}} {
+		if code, stdout, stderr := run(t, args...); code != 0 || stdout != "crier "+Version+"\n" || stderr != "" {
+			t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	for _, args := range [][]string{{}, {"send"}, {"keys"}} {
+		_, want, _ := run(t, append(args, "--help")...)
+		if code, stdout, stderr := run(t, append([]string{"help"}, args...)...); code != 0 || want == "" || stdout != want || stderr != "" {
+			t.Errorf("help %v: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := run(t, "help", "nonsense"); code != 2 || !strings.Contains(stderr, "nonsense") {
+		t.Errorf("help nonsense: exit code %d, %q", code, stderr)
+	}
+}

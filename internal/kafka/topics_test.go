@@ -109,6 +109,9 @@ func TestRecords(t *testing.T) {
 		if err := w.Produce(t.Context(), dead...); err != nil {
 			t.Fatalf("the dead letters: %v", err)
 		}
+		if n := w.DeadLetters(); n != int64(len(dead)) {
+			t.Errorf("%d dead letters are counted, %d were written", n, len(dead))
+		}
 		for i, r := range w.all(kafka.DeadLetters, 0) {
 			if !bytes.Equal(r.Key, recs[i].Key) || !bytes.Equal(r.Value, recs[i].Value) || r.Header("code") != "code" || r.Header("origin_topic") != kafka.Notifications ||
 				r.Header("origin_offset") != fmt.Sprint(i) || r.Header("origin_partition") != "0" || len(r.Header("reason")) > 10_000 || r.Header("reason") == "" {
