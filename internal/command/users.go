@@ -2,7 +2,6 @@ package command
 
 import (
 	"errors"
-	"io"
 	"net/url"
 
 	"crier/internal/client"
@@ -47,7 +46,7 @@ type usersExportCmd struct {
 func (c *usersExportCmd) Run(e *env) error {
 	text, err := c.do(e, "GET", "/export")
 	if err == nil {
-		_, err = io.WriteString(e.Stdout, string(text))
+		_, err = e.Stdout.Write(text)
 	}
 	return err
 }
