@@ -3,6 +3,8 @@ package consumer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,6 +147,9 @@ func parse(recs []kafka.Record, now time.Time) ([]unit, []event.Trigger) {
 			continue
 		}
 		n, err := event.ParseNotification(recs[i].Value)
+		if n.IdempotencyKey == "" {
+			n.IdempotencyKey = cloudEventKey(&recs[i])
+		}
 		u.notify, u.fault = &n, err
 		switch {
 		case err != nil:
@@ -157,6 +162,21 @@ func parse(recs []kafka.Record, now time.Time) ([]unit, []event.Trigger) {
 		}
 	}
 	return units, triggers
+}
+
+// cloudEventKey is the idempotency key of a CloudEvent in binary mode, "" for other
+// records: source and id together identify an event (CloudEvents 1.0, "id"). It is a
+// hash, because the two together may be longer than a key.
+func cloudEventKey(rec *kafka.Record) string {
+	if len(rec.Headers) == 0 {
+		return ""
+	}
+	source, id := rec.Header("ce_source"), rec.Header("ce_id")
+	if source == "" || id == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(source + "\x00" + id))
+	return "ce:" + hex.EncodeToString(sum[:])
 }
 
 // senderOf says who sent a record: whom the gateway has let in, or else what its

@@ -66,13 +66,24 @@ type Notification struct {
 // is an Invalid.
 func ParseNotification(value []byte) (Notification, error) {
 	var n Notification
+	err := decodeNotification(value, &n)
+	if err == nil {
+		return n, nil
+	}
+	if message := envelope(value); message != "" {
+		return n, Invalid{{Field: "", Rule: "envelope", Message: message}}
+	}
+	return n, err
+}
+
+func decodeNotification(value []byte, n *Notification) error {
 	if !utf8.Valid(value) {
-		return n, Invalid{{Field: "", Rule: "utf8", Message: "must be valid UTF-8"}}
+		return Invalid{{Field: "", Rule: "utf8", Message: "must be valid UTF-8"}}
 	}
-	if err := DecodeObject(value, &n); err != nil {
-		return n, err
+	if err := DecodeObject(value, n); err != nil {
+		return err
 	}
-	return n, n.Validate()
+	return n.Validate()
 }
 
 // Validate fills in defaults (kind, priority), puts the payload on one line,
