@@ -55,13 +55,7 @@ func newWorldOf(t *testing.T, brokers string, partitions int32) *world {
 	if _, err := w.EnsureTopics(t.Context(), kafka.Layout{Partitions: partitions, Replicas: 1, TicksRetention: time.Hour, TicksBytes: 1 << 30}); err != nil {
 		t.Fatal(err)
 	}
-	if w.db, err = postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.db.Close)
-	if _, err := w.db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	w.db = criertest.Database(t, 0)
 	if err := w.db.Tx(t.Context(), func(tx pgx.Tx) error { return inbox.OpenInboxes(t.Context(), tx, ann, bob) }); err != nil {
 		t.Fatal(err)
 	}

@@ -27,14 +27,7 @@ type mailWorld struct {
 
 func newMailWorld(t *testing.T) *mailWorld {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := criertest.Database(t, 0)
 	p, addr := startPeer(t, nil, false)
 	c, err := mail.NewComposer("Crier <alerts@example.org>", "https://crier.example.org/", "", func(a string) string { return "T-" + a })
 	if err != nil {

@@ -35,14 +35,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := criertest.Database(t, 0)
 	w := &world{t: t, db: db, store: destination.New(db)}
 	acc, _, err := w.store.CreateAccount(t.Context(), destination.Account{Name: "Shop", Email: "shop@example.org"}, time.Now())
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
+	"syscall"
 	"testing"
 )
 
@@ -23,6 +25,12 @@ func FreeAddr(tb testing.TB) string {
 const firstPort, lastPort = 10_000, 32_000
 
 func freeAddr() (string, error) {
+	// A child that is being started has our sockets until its exec, and with them the
+	// port that we give back. (Elsewhere the net package takes this lock itself.)
+	if runtime.GOOS == "linux" {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+	}
 	var err error
 	for range 100 {
 		var l net.Listener

@@ -48,3 +48,15 @@ func Kafkas(t *testing.T, fn func(t *testing.T, brokers string)) {
 	t.Run("embedded", func(t *testing.T) { fn(t, Broker(t)) })
 	t.Run("apache", func(t *testing.T) { fn(t, ApacheKafka(t)) })
 }
+
+// StartBroker starts an embedded broker on a folder and address that outlive it; the test
+// stops it, or its end does.
+func StartBroker(tb testing.TB, dir, addr string) *embedded.Broker {
+	tb.Helper()
+	b, err := embedded.StartBroker(context.Background(), embedded.BrokerConfig{DataDir: dir, Addr: addr})
+	if err != nil {
+		tb.Fatalf("criertest: starting a broker: %v", err)
+	}
+	tb.Cleanup(func() { _ = b.Stop(context.Background()) }) // it may be stopped already
+	return b
+}

@@ -15,9 +15,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crier/internal/embedded"
+	"crier/internal/postgres"
 )
 
-var postgres shared[*embedded.Postgres]
+var cluster shared[*embedded.Postgres]
 
 // Postgres gives the URL of a fresh, empty database in this test binary's one
 // cluster, which does not survive a crash (no fsync). It is dropped at the test's
@@ -25,7 +26,7 @@ var postgres shared[*embedded.Postgres]
 // half a second, and a second more when no test ran on this machine before.
 func Postgres(tb testing.TB) string {
 	tb.Helper()
-	p := postgres.get(tb, startPostgres)
+	p := cluster.get(tb, startPostgres)
 	name := "test_" + strings.ToLower(rand.Text())
 	mustAdminister(tb, p, "CREATE DATABASE "+name)
 	tb.Cleanup(func() { mustAdminister(tb, p, "DROP DATABASE "+name+" WITH (FORCE)") })
@@ -90,4 +91,19 @@ func templateDir() (string, error) {
 		return "", fmt.Errorf("%s is not a folder of ours", dir)
 	}
 	return dir, nil
+}
+
+// Database is a database of a test's own with the present schema, closed at its end;
+// conns is how many connections it may have, 0: as many as usual.
+func Database(tb testing.TB, conns int32) *postgres.DB {
+	tb.Helper()
+	db, err := postgres.Open(tb.Context(), postgres.Config{URL: Postgres(tb), MaxConns: conns})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(db.Close)
+	if _, err := db.Migrate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return db
 }

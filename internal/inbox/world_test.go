@@ -49,14 +49,7 @@ func (w *world) owned(items []inbox.Item) []inbox.Item {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t), MaxConns: 25})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := criertest.Database(t, 25)
 	w := &world{inbox.New(db), t, db}
 	w.open(ann, bob)
 	return w

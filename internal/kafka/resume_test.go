@@ -1,7 +1,6 @@
 package kafka_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,14 +61,7 @@ func TestGroupAfterLostRecords(t *testing.T) {
 		t.Run(fmt.Sprint(more, " records meanwhile"), func(t *testing.T) {
 			t.Parallel()
 			dir, addr := t.TempDir(), criertest.FreeAddr(t)
-			start := func() *embedded.Broker {
-				b, err := embedded.StartBroker(t.Context(), embedded.BrokerConfig{DataDir: dir, Addr: addr})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = b.Stop(context.Background()) }) // it may be stopped already
-				return b
-			}
+			start := func() *embedded.Broker { return criertest.StartBroker(t, dir, addr) }
 			b := start()
 			w := newWorld(t, addr, 1)
 			one := func(values ...string) {

@@ -10,7 +10,6 @@ import (
 	"crier/internal/criertest"
 	"crier/internal/decimal"
 	"crier/internal/event"
-	"crier/internal/postgres"
 	"crier/internal/price"
 )
 
@@ -25,14 +24,7 @@ var now = time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC)
 
 func newStore(t *testing.T) *price.Store {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := criertest.Database(t, 0)
 	return price.New(db)
 }
 

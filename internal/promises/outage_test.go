@@ -21,13 +21,7 @@ import (
 func TestKafkaOutage(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), criertest.FreeAddr(t)
-	start := func() *embedded.Broker {
-		b, err := embedded.StartBroker(t.Context(), embedded.BrokerConfig{DataDir: dir, Addr: addr})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	start := func() *embedded.Broker { return criertest.StartBroker(t, dir, addr) }
 	b := start()
 	p := criertest.NewParts(t, addr, "1", "CRIER_FEEDS=none")
 	gateway := p.Start("gateway")

@@ -20,14 +20,7 @@ var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func newStore(t *testing.T) (*postgres.DB, *schedule.Store) {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: criertest.Postgres(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := criertest.Database(t, 0)
 	return db, schedule.New(db)
 }
 
