@@ -32,6 +32,13 @@ func TestKafkaOutage(t *testing.T) {
 	for i, part := range parts {
 		before[i] = strings.Count(part.Log(), "\n")
 	}
+	var sent struct {
+		EventID string `json:"event_id"`
+	}
+	mustDo(t, ann.Client, "POST", "/notifications", map[string]any{"user_id": ann.ID, "title": "scheduled", "deliver_at": time.Now().Add(5 * time.Second)}, &sent)
+	criertest.Eventually(t, patience, "the scheduled send is kept", func() bool {
+		return ann.Do(t.Context(), "GET", "/notifications/scheduled/"+sent.EventID, nil, nil) == nil
+	})
 	if err := b.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +61,17 @@ func TestKafkaOutage(t *testing.T) {
 	for _, part := range parts {
 		criertest.Eventually(t, patience, "part is ready again", func() bool { return strings.HasPrefix(readyz(part), "ready") })
 	}
+	ready := time.Since(back).Round(time.Millisecond)
 	s := openStream(t, ann, client.StreamOptions{Since: "0"})
+	criertest.Eventually(t, patience, "the send that became due during the outage arrives", func() bool {
+		for _, e := range s.of("notification") {
+			if strings.Contains(string(e.Data), "scheduled") {
+				return true
+			}
+		}
+		return false
+	})
+	t.Logf("parts were ready %v, the scheduled send was there %v after Kafka's return", ready, time.Since(back).Round(time.Millisecond))
 	criertest.Eventually(t, patience, "a notification is stored and streamed again", func() bool {
 		_ = ann.Do(t.Context(), "POST", "/notifications", map[string]string{"user_id": ann.ID, "title": "after"}, nil) // until it is accepted
 		for _, e := range s.of("notification") {
