@@ -39,6 +39,7 @@ func (c *keysAddCmd) Run(e *env) error {
 
 type keysListCmd struct {
 	databaseFlags `embed:""`
+	listFlags     `embed:""`
 }
 
 // Run is called by the parser.
@@ -50,7 +51,11 @@ func (c *keysListCmd) Run(e *env) error {
 			if k.RevokedAt != nil {
 				state = "revoked " + k.RevokedAt.UTC().Format(time.RFC3339)
 			}
-			e.printf("%-30s made %s  %s\n", k.Owner, k.CreatedAt.UTC().Format(time.RFC3339), state)
+			c.row(e, struct {
+				Owner     string     `json:"owner"`
+				CreatedAt time.Time  `json:"created_at"`
+				RevokedAt *time.Time `json:"revoked_at,omitempty"`
+			}{k.Owner, k.CreatedAt.UTC(), k.RevokedAt}, "%-30s made %s  %s\n", k.Owner, k.CreatedAt.UTC().Format(time.RFC3339), state)
 		}
 		return err
 	})

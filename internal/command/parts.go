@@ -138,6 +138,7 @@ func (c *consumerCmd) Run(e *env) error {
 type topicsCmd struct {
 	kafkaFlags `embed:""`
 	topicFlags `embed:""`
+	listFlags  `embed:""`
 	Check      bool `help:"Only say what is missing; exit code 1 if something is."`
 }
 
@@ -160,7 +161,11 @@ func (c *topicsCmd) Run(e *env) error {
 	}
 	states, err := k.EnsureTopics(e.ctx, c.layout())
 	for _, s := range states {
-		e.printf("%-14s %3d partitions  %s\n", s.Name, s.Partitions, s.Action)
+		c.row(e, struct {
+			Topic      string `json:"topic"`
+			Partitions int32  `json:"partitions"`
+			Action     string `json:"action"`
+		}{s.Name, s.Partitions, s.Action}, "%-14s %3d partitions  %s\n", s.Name, s.Partitions, s.Action)
 	}
 	return err
 }

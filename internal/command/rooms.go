@@ -41,6 +41,7 @@ func (c *roomsAddCmd) Run(e *env) error {
 
 type roomsListCmd struct {
 	databaseFlags `embed:""`
+	listFlags     `embed:""`
 }
 
 // Run is called by the parser.
@@ -52,7 +53,10 @@ func (c *roomsListCmd) Run(e *env) error {
 	defer db.Close()
 	views, err := room.New(db).Views(e.ctx, "")
 	for _, v := range views {
-		e.printf("%-50s %4d here\n", v.Name, v.Members)
+		c.row(e, struct {
+			Room    string `json:"room"`
+			Members int    `json:"members"`
+		}{v.Name, int(v.Members)}, "%-50s %4d here\n", v.Name, v.Members)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"crier/internal/client"
 	"crier/internal/criertest"
+	"crier/internal/kafka"
 )
 
 // crier send does from a terminal what POST does: to several, a topic, everyone,
@@ -93,5 +94,43 @@ func TestSendWithoutAConsumer(t *testing.T) {
 		"--kafka-brokers", p.Brokers, "--topic-prefix", p.Prefix)
 	if err == nil || !strings.Contains(out, `"offset":0`) || !strings.Contains(stderr, "no result has come") {
 		t.Errorf("%s %s %v", out, stderr, err)
+	}
+}
+
+// Commands that print a list print it as JSON, if asked, an object a line.
+func TestListsAsJSON(t *testing.T) {
+	t.Parallel()
+	p := criertest.NewParts(t, criertest.Broker(t), "2")
+	p.MustRun("keys", "add", "shop")
+	p.MustRun("rooms", "add", "den")
+	for _, c := range []struct {
+		command string
+		want    map[string]any // of one of the rows
+		rows    int
+	}{
+		{"topics", map[string]any{"topic": "ticks", "partitions": 2.0, "action": "as it should be"}, len(kafka.TopicNames)},
+		{"keys list", map[string]any{"owner": "shop"}, 1},
+		{"rooms list", map[string]any{"room": "den", "members": 0.0}, 1},
+	} {
+		args := append(strings.Fields(c.command), "--json")
+		if c.command == "topics" {
+			args = append(args, "--partitions", "2", "--replicas", "1")
+		}
+		lines := criertest.Lines(p.MustRun(args...))
+		found := false
+		for _, line := range lines {
+			var row map[string]any
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Errorf("%s: %q: %v", c.command, line, err)
+			}
+			all := true
+			for k, v := range c.want {
+				all = all && row[k] == v
+			}
+			found = found || all
+		}
+		if !found || len(lines) != c.rows {
+			t.Errorf("%s: %q", c.command, lines)
+		}
 	}
 }
