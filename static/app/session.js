@@ -63,14 +63,24 @@ export const logOut = () => endBy(() => api('POST', '/logout'));
  */
 export async function endBy(request) {
   emit('session-ending');
+  ending = true;
   try {
     await request();
   } catch (error) {
+    if (error.status === 401) {
+      ended();
+      return;
+    }
     emit('session-stays');
     throw error;
+  } finally {
+    ending = false;
   }
   become(null);
 }
+
+// While this page ends the session, what else it has asked may be refused for that.
+let ending = false;
 
 /** The session has ended by another request. */
 export const signedOut = () => become(null);
@@ -103,6 +113,6 @@ function become(user) {
 // A request that was refused means that the session ended elsewhere. Login
 // itself answers 401 too, for a wrong password.
 on('unauthorized', (path) => {
-  if (get('user') && path !== '/login' && path !== '/profile' && path !== '/password') ended();
+  if (get('user') && !ending && path !== '/login' && path !== '/profile' && path !== '/password') ended();
 });
 on('wrong-user', () => { loadProfile().catch(() => {}); });
