@@ -4,7 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"crier/internal/criertest"
 	"crier/internal/kafka"
@@ -83,5 +88,38 @@ func TestNothingNewIsTakenForWhatWasLost(t *testing.T) {
 	}
 	if p.Metric("crier_kafka_truncations_total") == 0 {
 		t.Error("the loss is not counted")
+	}
+}
+
+// A matcher whose progress is beyond the end of `ticks` (records were lost that it had
+// matched) goes back, says so and counts it, and fires on what comes then.
+func TestMatcherProgressBeyondTheEnd(t *testing.T) {
+	t.Parallel()
+	p := criertest.NewParts(t, criertest.Broker(t), "1", "CRIER_FEEDS=none")
+	gateway := p.Start("gateway")
+	p.Start("consumer")
+	ann := gateway.SignUp("ann")
+	id := mustAlertBody(t, ann, map[string]string{"symbol": "X", "condition": "above", "target": "10"})
+	out := outsider(t, p.Brokers)
+	topics, err := kadm.NewClient(out).ListTopics(t.Context(), p.Prefix+kafka.Ticks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := pgx.Connect(t.Context(), p.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close(t.Context()) }()
+	if _, err := db.Exec(t.Context(), `insert into matcher_progress (partition, topic_id, next, owner) values (0, $1, 1000, gen_random_uuid())`, [16]byte(topics[p.Prefix+kafka.Ticks].ID)); err != nil {
+		t.Fatal(err)
+	}
+	monitor := p.Start("monitor")
+	mustProduce(t, out, &kgo.Record{Topic: p.Prefix + kafka.Ticks, Key: []byte("X"), Value: []byte(`{"symbol":"X","price":"11","source":"me"}`)})
+	criertest.Eventually(t, patience, "the alert fires", func() bool {
+		var firings struct{ Count int }
+		return ann.Do(t.Context(), "GET", fmt.Sprintf("/alerts/%d/firings", id), nil, &firings) == nil && firings.Count == 1
+	})
+	if !strings.Contains(monitor.Log(), "ACKNOWLEDGED RECORDS WERE LOST") {
+		t.Errorf("the loss was not said:\n%s", monitor.Log())
 	}
 }
