@@ -89,7 +89,7 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := os.MkdirAll(e.dataDir, 0o711); err != nil {
 		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 	}
-	if err := embedded.CheckOwner(e.dataDir); err != nil {
+	if err := embedded.CheckOwner(e.dataDir, "kafka", "postgres", "lock", runFileName, secretsFileName); err != nil {
 		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 	}
 	// Before anything is written: of two first starts at the same moment one is told

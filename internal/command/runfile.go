@@ -87,7 +87,9 @@ type secrets struct {
 	DemoPassword string `json:"demo_password"`
 }
 
-func (e *env) secretsFile() string { return filepath.Join(e.dataDir, "secrets.json") }
+const secretsFileName = "secrets.json"
+
+func (e *env) secretsFile() string { return filepath.Join(e.dataDir, secretsFileName) }
 
 func (e *env) readSecrets() (secrets, error) {
 	var s secrets

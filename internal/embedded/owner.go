@@ -12,8 +12,9 @@ import (
 // CheckOwner makes sure that what is in a data directory can be used by this process,
 // and that what it makes there can be used by the directory's owner later: a run as
 // root in somebody's directory leaves files that they cannot open, which shows only
-// when the broker wants to write to one of them.
-func CheckOwner(dir string) error {
+// when the broker wants to write to one of them. names are what the run keeps in the
+// directory; what else lies there is nobody's business.
+func CheckOwner(dir string, names ...string) error {
 	if os.Geteuid() == 0 {
 		fi, err := os.Stat(dir)
 		if err != nil {
@@ -24,23 +25,35 @@ func CheckOwner(dir string) error {
 		}
 		return nil // root may read and write everything
 	}
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.IsDir() && !d.Type().IsRegular() {
-			return nil // removed meanwhile, or nothing that we write to
-		}
-		if err == nil {
-			err = syscall.Access(path, readAndWrite)
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
+	if err := writable(dir, dir); err != nil {
+		return err
+	}
+	for _, name := range names {
+		err := filepath.WalkDir(filepath.Join(dir, name), func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) || err == nil && !d.IsDir() && !d.Type().IsRegular() {
+				return nil // not made yet, removed meanwhile, or nothing that is written to
+			}
+			if err := writable(dir, path); err != nil {
+				return err
+			}
+			if path == filepath.Join(dir, "postgres", "data") {
+				return fs.SkipDir // thousands of files, all of one owner
+			}
 			return nil
-		case err != nil:
-			return fmt.Errorf("%s cannot be written (a run as root may have made it): give everything to this user (chown -R %d %s), or choose another directory: %w", path, os.Geteuid(), dir, err)
-		case path == filepath.Join(dir, "postgres", "data"):
-			return fs.SkipDir // thousands of files, all of one owner
+		})
+		if err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func writable(dir, path string) error {
+	err := syscall.Access(path, readAndWrite)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
-	})
+	}
+	return fmt.Errorf("%s cannot be written (a run as root may have made it): give everything to this user (chown -R %d %s), or choose another directory: %w", path, os.Geteuid(), dir, err)
 }
 
 // readAndWrite is R_OK and W_OK of access(2).

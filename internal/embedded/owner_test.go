@@ -21,14 +21,14 @@ func TestProcessOwnsData(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckOwner(dir); err != nil {
+	if err := CheckOwner(dir, "kafka", "postgres", "lock"); err != nil {
 		t.Errorf("one's own: %v", err)
 	}
 	if os.Geteuid() == 0 {
 		if err := os.Lchown(dir, nobodyID, nobodyID); err != nil {
 			t.Fatal(err)
 		}
-		if err := CheckOwner(dir); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "root") {
+		if err := CheckOwner(dir, "kafka", "postgres", "lock"); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "root") {
 			t.Errorf("root in somebody's directory: %v", err)
 		}
 		return
@@ -36,7 +36,10 @@ func TestProcessOwnsData(t *testing.T) {
 	if err := os.Chmod(file, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckOwner(dir); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "chown -R") {
+	if err := CheckOwner(dir, "postgres"); err != nil {
+		t.Errorf("a file that is not ours to write: %v", err)
+	}
+	if err := CheckOwner(dir, "kafka", "postgres", "lock"); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "chown -R") {
 		t.Errorf("a file that cannot be written: %v", err)
 	}
 }
