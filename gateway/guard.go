@@ -121,7 +121,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 func meantFor(r *http.Request, who api.Principal) error {
 	want := r.Header.Get(api.ForUser)
 	switch {
-	case want == "" || want == string(who.UserID) || who.Service != "": // a service is nobody's tab
+	case want == "" || want == string(who.UserID) || who.Service != "": // a service has no tabs
 		return nil
 	case who.UserID == "":
 		return problem.New(problem.Unauthorized, "The request was made for a user who is not signed in any more.")

@@ -17,7 +17,7 @@ const (
 
 // loadPrices shows the last price of every symbol until a newer one comes: those that the
 // matcher has stored, and what has been written to `ticks` since. It is called when the
-// tail of `ticks` is open, or has lost its place; what the tail brings is newer.
+// tail of `ticks` is open, or has missed records; what the tail brings is newer.
 func (g *Gateway) loadPrices(ctx context.Context) error {
 	id, err := g.kafka.TopicID(ctx, kafka.Ticks)
 	if err != nil {
@@ -34,32 +34,37 @@ func (g *Gateway) loadPrices(ctx context.Context) error {
 	for _, l := range last {
 		g.hub.TickIfNone(l.Tick, l.Recorded)
 	}
+	if err := g.recentPrices(ctx, stored); err != nil && ctx.Err() == nil {
+		// No reason not to serve: the next tick of each symbol is.
+		g.log.Warn("prices are as the matcher stored them last", "error", err)
+	}
+	return nil
+}
+
+// recentPrices reads the ticks from these offsets on, by partition.
+func (g *Gateway) recentPrices(ctx context.Context, from map[int32]int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, recentLimit, fmt.Errorf("reading recent ticks took more than %v", recentLimit))
+	defer cancel()
 	_, ends, err := g.kafka.Bounds(ctx, kafka.Ticks)
 	if err != nil {
 		return err
 	}
-	limit, cancel := context.WithTimeout(ctx, recentLimit)
-	defer cancel()
 	for n, end := range ends {
-		err := g.kafka.Reread(limit, kafka.Ticks, n, max(stored[n], end-recentTicks), end, func(r kafka.Record) bool {
+		err := g.kafka.Reread(ctx, kafka.Ticks, n, max(from[n], end-recentTicks), end, func(r kafka.Record) bool {
 			if t, ok := g.tickOf(&r); ok {
 				g.hub.TickIfNone(t, r.Time)
 			}
 			return true
 		})
-		if err != nil && limit.Err() != nil && ctx.Err() == nil {
-			g.log.Warn("prices are as the matcher stored them last: reading what came since took too long", "partition", n, "limit", recentLimit)
-			return nil
-		}
 		if err != nil {
-			return fmt.Errorf("reading last prices: %w", err)
+			return err
 		}
 	}
 	return nil
 }
 
-// tickOf reads a record of `ticks`; what cannot be read, or stands in another symbol's
-// partition, is the matcher's and the mover's business.
+// tickOf reads a record of `ticks`. A record that cannot be read, or is in another symbol's
+// partition, is left to the matcher and the mover.
 func (g *Gateway) tickOf(r *kafka.Record) (event.Tick, bool) {
 	t, err := event.ParseTick(r.Value, r.Time)
 	if err != nil || kafka.Partition([]byte(t.Symbol), g.tickPartitions.Load()) != r.Partition {

@@ -40,7 +40,8 @@ func (g *Gateway) follow(ctx context.Context, t *kafka.Tail, health *lifecycle.H
 			}
 		}
 		if slices.Contains(lost, kafka.Ticks) {
-			g.log.Warn("the tail of ticks lost its place; last prices are read again")
+			g.log.Warn("the tail of ticks missed records; last prices are read again")
+			g.hub.TicksLost()
 			if err := g.untilDone(ctx, g.loadPrices); err != nil {
 				return nil
 			}

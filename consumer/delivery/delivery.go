@@ -46,7 +46,7 @@ func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, confirma
 		Queues:               map[string]river.QueueConfig{mail.Queue: {MaxWorkers: mailWorkers}},
 		Workers:              workers,
 		RescueStuckJobsAfter: rescueAfter,
-		// New jobs are told of (LISTEN); this is for what was not heard.
+		// New jobs are announced (LISTEN); this is for announcements that were missed.
 		FetchPollInterval: 5 * time.Second,
 		JobTimeout:        jobTimeout,
 		Logger:            slog.New(quiet{log.Handler()}),

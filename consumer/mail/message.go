@@ -175,7 +175,7 @@ func (c *Composer) ComposeReset(r user.Reset, token string, now time.Time) (*gom
 }
 
 // ComposeConfirmation makes the message with the link that confirms an address. It
-// says nothing that whoever gave the address has written. hasAccount says that the
+// contains nothing that was written by the user who gave the address. hasAccount says that the
 // address is an account's own already, which its owner may have forgotten.
 func (c *Composer) ComposeConfirmation(address, token string, hasAccount bool, now time.Time) (*gomail.Msg, error) {
 	d := struct {

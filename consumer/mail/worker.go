@@ -39,8 +39,8 @@ const Queue = "mail"
 // they outlast a mail server's bad day.
 var waits = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour}
 
-// Priorities in the queue: somebody waits in front of the screen for a mail with a
-// link, which must not stand behind a thousand alerts.
+// Priorities in the queue: a user waits for a mail with a link, which must not queue
+// behind a thousand alerts.
 const (
 	urgent   = 1
 	ordinary = 3
@@ -74,12 +74,12 @@ type Worker struct {
 
 	mu         sync.Mutex // guards the rest
 	recipients map[string]*rate.Limiter
-	unnoted    map[int64]inbox.Delivery // by job: mails whose fate could not be noted yet
+	unrecorded map[int64]inbox.Delivery // by job: results that could not be stored yet
 }
 
 // NewWorker makes a worker.
 func NewWorker(s *Sender, c *Composer, i *inbox.Store, log *slog.Logger, reg prometheus.Registerer) *Worker {
-	w := &Worker{sender: s, composer: c, inbox: i, log: log, recipients: make(map[string]*rate.Limiter), unnoted: make(map[int64]inbox.Delivery),
+	w := &Worker{sender: s, composer: c, inbox: i, log: log, recipients: make(map[string]*rate.Limiter), unrecorded: make(map[int64]inbox.Delivery),
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "crier_mail_attempts_total", Help: "Attempts at mails, by outcome."}, []string{"outcome"})}
 	for _, outcome := range []string{inbox.Sent, inbox.Retrying, inbox.Failed, inbox.Suppressed} {
 		w.sent.WithLabelValues(outcome)
@@ -112,7 +112,7 @@ func failures(job *rivertype.JobRow) int {
 // mail server failed; at once where the run ended with its process, which the library
 // finds out when no run can still be under way.
 func nextRetry(job *rivertype.JobRow) time.Time {
-	if job.AttemptedAt != nil && time.Since(*job.AttemptedAt) > jobTimeout+time.Second {
+	if job.AttemptedAt != nil && time.Since(*job.AttemptedAt) > jobTimeout+recordTimeout {
 		return time.Now()
 	}
 	d := waits[min(failures(job), len(waits)-1)]
@@ -127,8 +127,8 @@ const databaseWait = 2 * time.Second
 func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	failed := failures(job.JobRow)
 	d := inbox.Delivery{UserID: job.Args.UserID, NotificationID: job.Args.NotificationID, Channel: inbox.ByEmail, Address: job.Args.Address, Attempts: failed + 1}
-	if before, ok := w.takeUnnoted(job.ID); ok { // sent, and only this is missing
-		return w.note(ctx, job.ID, before, nil)
+	if before, ok := w.takeUnrecorded(job.ID); ok { // sent, and only this is missing
+		return w.record(ctx, job.ID, before, nil)
 	}
 	if wait := w.recipientWait(job.Args.Address); wait > 0 {
 		return river.JobSnooze(wait)
@@ -158,25 +158,25 @@ func (w *Worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	if err != nil {
 		w.log.Warn("a mail was not sent", "notification", d.NotificationID, "attempt", d.Attempts, "state", d.State, "error", err)
 	}
-	return w.note(ctx, job.ID, d, err)
+	return w.record(ctx, job.ID, d, err)
 }
 
-// note notes how an attempt went, and returns what the job's end is. What cannot be
-// noted is noted by the job's next run, which makes no attempt.
-func (w *Worker) note(ctx context.Context, job int64, d inbox.Delivery, err error) error {
-	// What was sent is noted even when the part is being stopped.
-	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+// record stores the result of an attempt and returns the job's. A result that cannot be
+// stored is stored by the job's next run, which makes no attempt.
+func (w *Worker) record(ctx context.Context, job int64, d inbox.Delivery, err error) error {
+	// Also while the part is being stopped.
+	store, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	noteErr := w.inbox.NoteAttempt(note, d, time.Now())
+	storeErr := w.inbox.NoteAttempt(store, d, time.Now())
 	switch {
-	case noteErr != nil && d.State != inbox.Retrying:
-		w.log.Error("how a mail went was not recorded yet", "notification", d.NotificationID, "state", d.State, "error", noteErr)
+	case storeErr != nil && d.State != inbox.Retrying:
+		w.log.Error("the result of a mail was not stored yet", "notification", d.NotificationID, "state", d.State, "error", storeErr)
 		w.mu.Lock()
-		w.unnoted[job] = d
+		w.unrecorded[job] = d
 		w.mu.Unlock()
 		return river.JobSnooze(databaseWait)
-	case noteErr != nil: // its next attempt says more
-		w.log.Error("how a mail went was not recorded", "notification", d.NotificationID, "state", d.State, "error", noteErr)
+	case storeErr != nil: // its next attempt says more
+		w.log.Error("the result of a mail was not stored", "notification", d.NotificationID, "state", d.State, "error", storeErr)
 	}
 	if d.State == inbox.Failed {
 		return river.JobCancel(cmp.Or(err, errors.New(d.Error)))
@@ -184,14 +184,15 @@ func (w *Worker) note(ctx context.Context, job int64, d inbox.Delivery, err erro
 	return err
 }
 
-// noteTimeout bounds the noting of an attempt.
-const noteTimeout = 5 * time.Second
+// recordTimeout bounds the recording of an attempt. With jobTimeout it is below the time
+// after which jobs are taken over, so that no job is run twice at once.
+const recordTimeout = 2 * time.Second
 
-func (w *Worker) takeUnnoted(job int64) (inbox.Delivery, bool) {
+func (w *Worker) takeUnrecorded(job int64) (inbox.Delivery, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d, ok := w.unnoted[job]
-	delete(w.unnoted, job)
+	d, ok := w.unrecorded[job]
+	delete(w.unrecorded, job)
 	return d, ok
 }
 

@@ -91,8 +91,8 @@ func (a *API) MakeAccount(ctx context.Context, who Principal, in AccountRequest)
 	return NewAccount{acc, secret}, AccountProblem(err)
 }
 
-// requireNoGuest refuses a guest, whom nobody knows: what data is sent where needs
-// somebody who answers for it.
+// requireNoGuest refuses a guest: an account that sends data elsewhere needs an owner
+// who can be identified.
 func (a *API) requireNoGuest(ctx context.Context, uid event.UserID) error {
 	if uid == "" || a.ExternalUsers {
 		return nil

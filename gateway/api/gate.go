@@ -27,9 +27,9 @@ const (
 
 // gate bounds how many requests run at once, in all and of one subject (a user, a
 // service, or an address). Others wait for their turn: of one subject up to queue, no
-// longer than maxWait; who comes then is told at once to come back. A free slot goes to
-// whoever has waited longest among the subjects that have one left, so nobody's queue is
-// in another's way. It is safe for concurrent use.
+// longer than maxWait; further requests are refused at once. A free slot goes to the
+// request that has waited longest among the subjects below their limit, so one subject's
+// queue does not block another's. It is safe for concurrent use.
 type gate struct {
 	most, perSubject, queue int
 	limit                   time.Duration // of one request; 0: none

@@ -7,7 +7,7 @@ import (
 	"crier/internal/event"
 )
 
-// Failed logins allowed in a window: enough for somebody who has forgotten, too
+// Failed logins allowed in a window: enough for a user who has forgotten it, too
 // few for who guesses. A name is limited at each address, so that who fails on
 // purpose does not lock its owner out, and more widely at all of them together;
 // a device that has signed in to the account before has a count of its own.

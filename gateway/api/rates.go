@@ -47,7 +47,7 @@ func newRates(c *Config) rates {
 	return r
 }
 
-// send counts n notifications that somebody sends.
+// send counts n notifications of one sender.
 func (r rates) send(who Principal, n int, now time.Time) error {
 	if who.Service != "" {
 		return limited(r.keys, who.Sender(), n, now, "Too many notifications of this service; slow down.")
@@ -80,7 +80,7 @@ func limited(t *talkers, subject string, n int, now time.Time, detail string) er
 	return nil
 }
 
-// maySignUp refuses whom the operator does not let sign up. A service may always make
+// maySignUp refuses sign-ups that the operator does not allow. A service may always make
 // accounts.
 func (a *API) maySignUp(ctx context.Context, invite string) error {
 	who, _ := ctx.Value(principalKey{}).(Principal)

@@ -118,6 +118,17 @@ func (h *Hub) TickIfNone(tick event.Tick, recorded time.Time) {
 	}
 }
 
+// TicksLost says that the tail may have missed ticks: what it has brought before gives way,
+// as what was read from Postgres does, to what was recorded later.
+func (h *Hub) TicksLost() {
+	t := &h.ticks
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.newest {
+		n.restored = true
+	}
+}
+
 // Sources are the sources of ticks, with when one was last recorded.
 func (h *Hub) Sources() map[string]time.Time {
 	t := &h.ticks

@@ -187,6 +187,19 @@ func TestNewest(t *testing.T) {
 	if want := []string{"A=1", "B=2", "C=1"}; !slices.Equal(got, want) {
 		t.Errorf("newest %v, want %v", got, want)
 	}
+	// Where the tail has missed some, what was recorded later is newer.
+	h.TicksLost()
+	h.TickIfNone(tick("A", 3), at.Add(-time.Second))
+	h.TickIfNone(tick("C", 2), at.Add(time.Hour))
+	h.Tick(tick("B", 3), at)
+	h.TickIfNone(tick("B", 4), at.Add(time.Hour))
+	got = nil
+	for _, x := range h.Newest() {
+		got = append(got, fmt.Sprintf("%s=%s", x.Symbol, x.Price))
+	}
+	if want := []string{"A=1", "B=3", "C=2"}; !slices.Equal(got, want) {
+		t.Errorf("after a loss the newest are %v, want %v", got, want)
+	}
 	for i := range 1000 {
 		x := tick("A", 1)
 		x.Source = fmt.Sprint(i)

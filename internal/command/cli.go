@@ -107,7 +107,7 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	}
 	parsed, err := parser.Parse(p.Args)
 	if err != nil {
-		// The format may be what could not be read: it is looked for in both places.
+		// The format may be what could not be read: flag and variable are looked at.
 		if i := slices.Index(p.Args, "--log-format"); i >= 0 && i+1 < len(p.Args) && p.Args[i+1] == "json" || slices.Contains(p.Args, "--log-format=json") || os.Getenv("CRIER_LOG_FORMAT") == "json" {
 			c.LogFormat = "json"
 		}

@@ -92,8 +92,8 @@ func (c *runCmd) prepare(h *host) (runFacts, secrets, error) {
 	if err := embedded.CheckOwner(e.dataDir, "kafka", "postgres", "lock", runFileName, secretsFileName); err != nil {
 		return facts, secrets{}, fmt.Errorf("CRIER_DATA_DIR: %w", err)
 	}
-	// Before anything is written: of two first starts at the same moment one is told
-	// that the folder is taken.
+	// Before anything is written: of two first starts at the same moment one
+	// reports that the folder is taken.
 	release, err := embedded.LockDir(e.dataDir)
 	if err != nil {
 		return facts, secrets{}, err

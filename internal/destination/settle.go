@@ -52,9 +52,9 @@ type health struct {
 // reason. Idempotent but for the log: a delivery that was settled before is
 // not there any more.
 //
-// What was delivered is done whoever says so. All else is left to who has the lease
-// now: of an attempt under one that somebody else has claimed since, only the log
-// tells.
+// A delivery that succeeded is done, whoever reports it. Everything else is left to the
+// present holder of the lease: an attempt under a lease that was claimed again since is
+// only logged.
 func (s *Store) Settle(ctx context.Context, results []Result, failingLimit time.Duration) (map[string]int64, error) {
 	var disabled map[string]int64
 	err := s.db.Tx(ctx, func(tx pgx.Tx) error {
@@ -78,8 +78,8 @@ func (s *Store) Settle(ctx context.Context, results []Result, failingLimit time.
 	return disabled, err
 }
 
-// underLease are the results whose lease nobody has claimed since. It may have run out:
-// until somebody claims it, its holder's word is the last.
+// underLease are the results whose lease was not claimed again since. It may have expired:
+// until the next claim its last holder's results count.
 func underLease(ctx context.Context, tx pgx.Tx, results []Result) ([]Result, error) {
 	failed := false
 	var ids []int64
@@ -92,7 +92,8 @@ func underLease(ctx context.Context, tx pgx.Tx, results []Result) ([]Result, err
 	if !failed {
 		return results, nil // nothing that a lease is needed for
 	}
-	// Until the commit nobody claims them. In order of their ids, as everywhere.
+	// The lock keeps them from being claimed until the commit. In order of their ids, as
+	// everywhere.
 	rows, _ := tx.Query(ctx, `select id, lease_epoch from destinations where id = any($1::bigint[]) order by id for no key update`, ids) // its error comes with the rows
 	epochs := make(map[int64]int64, len(ids))
 	var id, epoch int64

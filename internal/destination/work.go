@@ -34,8 +34,7 @@ type Job struct {
 }
 
 // Lease is the right to work a destination. Every claim has an epoch of its own, by
-// which a holder that has lost it, and has been claimed again even by the same
-// process, is told from the present one.
+// which results of an earlier holder are recognised, even of the same process.
 type Lease struct {
 	DestinationID int64
 	Epoch         int64

@@ -92,7 +92,7 @@ func StartBroker(ctx context.Context, cfg BrokerConfig) (*Broker, error) {
 }
 
 func (b *Broker) start(ctx context.Context, cfg BrokerConfig) error {
-	if err := mendFiles(b.dir, orDiscard(cfg.Logger)); err != nil {
+	if err := repairFiles(b.dir, orDiscard(cfg.Logger)); err != nil {
 		return err
 	}
 	l, err := listen(ctx, "kafka", cfg.Addr)
@@ -135,43 +135,43 @@ func (b *Broker) start(ctx context.Context, cfg BrokerConfig) error {
 // makes as many as it is asked for, each with memory of its own.
 const maxPartitions = 1000
 
-// limitPartitions refuses requests for more than that as Kafka refuses a number that
-// is none.
+// limitPartitions refuses requests for more than that as Kafka refuses an invalid number.
 func (b *Broker) limitPartitions() {
-	refused := kmsg.StringPtr(fmt.Sprintf("the embedded broker makes at most %d partitions at once", maxPartitions))
-	b.cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req, wanted := r.(*kmsg.CreateTopicsRequest), int64(0)
-		for _, t := range req.Topics {
-			wanted += max(int64(t.NumPartitions), int64(len(t.ReplicaAssignment)), 1)
-		}
-		if wanted <= maxPartitions {
-			return nil, nil, false
-		}
-		b.cluster.KeepControl()
+	code, message := kerr.InvalidPartitions.Code, kmsg.StringPtr(fmt.Sprintf("the embedded broker makes at most %d partitions at once", maxPartitions))
+	b.refuseAbove(kmsg.CreateTopics, func(r kmsg.Request) (wanted int64, refusal kmsg.Response) {
+		req := r.(*kmsg.CreateTopicsRequest)
 		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
 		for _, t := range req.Topics {
+			wanted += max(int64(t.NumPartitions), int64(len(t.ReplicaAssignment)), 1)
 			answer := kmsg.NewCreateTopicsResponseTopic()
-			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, kerr.InvalidPartitions.Code, refused
+			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, code, message
 			resp.Topics = append(resp.Topics, answer)
 		}
-		return resp, nil, true
+		return wanted, resp
 	})
-	b.cluster.ControlKey(int16(kmsg.CreatePartitions), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req, wanted := r.(*kmsg.CreatePartitionsRequest), int64(0)
+	b.refuseAbove(kmsg.CreatePartitions, func(r kmsg.Request) (wanted int64, refusal kmsg.Response) {
+		req := r.(*kmsg.CreatePartitionsRequest)
+		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 		for _, t := range req.Topics {
 			wanted += max(int64(t.Count), 0)
+			answer := kmsg.NewCreatePartitionsResponseTopic()
+			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, code, message
+			resp.Topics = append(resp.Topics, answer)
 		}
+		return wanted, resp
+	})
+}
+
+// refuseAbove answers requests of a key with their refusal where they want more than
+// maxPartitions.
+func (b *Broker) refuseAbove(key kmsg.Key, look func(kmsg.Request) (wanted int64, refusal kmsg.Response)) {
+	b.cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		wanted, refusal := look(r)
 		if wanted <= maxPartitions {
 			return nil, nil, false
 		}
 		b.cluster.KeepControl()
-		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
-		for _, t := range req.Topics {
-			answer := kmsg.NewCreatePartitionsResponseTopic()
-			answer.Topic, answer.ErrorCode, answer.ErrorMessage = t.Topic, kerr.InvalidPartitions.Code, refused
-			resp.Topics = append(resp.Topics, answer)
-		}
-		return resp, nil, true
+		return refusal, nil, true
 	})
 }
 

@@ -27,7 +27,7 @@ func (b *Broker) stampArrival() {
 	})
 }
 
-// Places in a record batch of version 2 (https://kafka.apache.org/documentation/#recordbatch).
+// Offsets of fields in a record batch of version 2 (https://kafka.apache.org/documentation/#recordbatch).
 const (
 	batchMagic      = 16
 	batchCRC        = 17 // of all that follows it

@@ -58,12 +58,12 @@ type topicRow struct {
 	Configs    map[string]string `json:"configs,omitempty"`
 }
 
-// mendFiles makes the broker's tables whole again: one that cannot be read is set
+// repairFiles makes the broker's tables readable again: one that cannot be read is set
 // aside; the table of topics comes back from its copy and from the partitions'
-// folders, meta.json is written anew, and the rest (rights, quotas, settings: the
-// embedded broker is given all it needs at each start) is begun anew. Error:
+// folders, meta.json is written again, and the rest (rights, quotas, settings: the embedded
+// broker gets all it needs at each start) starts empty. Error:
 // *DamagedFileError.
-func mendFiles(dir string, log *slog.Logger) error {
+func repairFiles(dir string, log *slog.Logger) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil // the first start

@@ -11,9 +11,9 @@ import (
 
 // CheckOwner makes sure that what is in a data directory can be used by this process,
 // and that what it makes there can be used by the directory's owner later: a run as
-// root in somebody's directory leaves files that they cannot open, which shows only
+// root in a user's directory leaves files that the user cannot open, which shows only
 // when the broker wants to write to one of them. names are what the run keeps in the
-// directory; what else lies there is nobody's business.
+// directory; other files there are not looked at.
 func CheckOwner(dir string, names ...string) error {
 	if os.Geteuid() == 0 {
 		fi, err := os.Stat(dir)

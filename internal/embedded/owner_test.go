@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A data directory is used by its owner only: root is refused in somebody else's, and a
-// user where something in it cannot be written, with the name of what is in the way.
+// A data directory is used by its owner only: root is refused in a user's, and a user
+// where something in it cannot be written, with the name of what is in the way.
 func TestProcessOwnsData(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -29,7 +29,7 @@ func TestProcessOwnsData(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := CheckOwner(dir, "kafka", "postgres", "lock"); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "root") {
-			t.Errorf("root in somebody's directory: %v", err)
+			t.Errorf("root in a user's directory: %v", err)
 		}
 		return
 	}

@@ -70,7 +70,7 @@ func (p *Postgres) launch(ctx context.Context) error {
 }
 
 // passes tells a reason of Postgres not to start that ends by itself: processes of
-// its predecessor are still there, or somebody was quicker to take a free port.
+// its predecessor are still running, or another program took the port first.
 func passes(said string) bool {
 	return strings.Contains(said, "is still in use") || strings.Contains(said, "Address already in use") || strings.Contains(said, "could not create any TCP/IP sockets")
 }
@@ -222,7 +222,7 @@ func free(dir string) int64 {
 }
 
 // causes picks the lines of Postgres' log that say why it ended: its errors with what
-// explains them, but for what it tells clients meanwhile. Where there is none, it is
+// explains them, without its answers to clients meanwhile. Where there is none, it is
 // the end of the log.
 func causes(said string) string {
 	const enough = 2000 // bytes: a dozen lines

@@ -16,8 +16,8 @@ import (
 
 // stopOrphan ends a postmaster that a killed predecessor left on our data, and the
 // backends of one that was killed itself: they hold its shared memory, which a new
-// one would refuse to do without. We hold the directory's lock, so whoever started
-// them is dead.
+// one would refuse to do without. We hold the directory's lock, so the process that
+// started them is dead.
 //
 // A pid file whose process is gone is left to Postgres: its start removes it
 // after having looked for backends that are still attached to the shared memory
@@ -100,7 +100,7 @@ func processesIn(dir string) []int {
 }
 
 // isPostgres says whether a process runs the program postgres, and not a shell that
-// somebody has opened there.
+// was opened there.
 func isPostgres(pid int) bool {
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return err == nil && strings.TrimSpace(string(name)) == "postgres"

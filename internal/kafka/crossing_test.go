@@ -145,8 +145,8 @@ var workers = []worker{
 	}},
 }
 
-// outside writes a value as another program does, whom no fault touches and who knows
-// nothing of topics that are gone.
+// outside writes a value as another program does, unaffected by faults and
+// without knowledge of deleted topics.
 func (w *world) outside(ctx context.Context, topic string, partition int32, value string) error {
 	c, err := kgo.NewClient(kgo.SeedBrokers(w.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.UnknownTopicRetries(0))
 	if err != nil {
@@ -189,7 +189,7 @@ const (
 
 func nothing(*world, *link) {}
 
-func mend(_ *world, l *link) { l.mend() }
+func restore(_ *world, l *link) { l.restore() }
 
 // refused is a fault of the producer.
 func refused(e *kerr.Error) func(*world, *link) {
@@ -204,19 +204,19 @@ func allAgain(w *world, _ *link) {
 
 var crossings = []crossing{
 	{"no fault", whileRunning, nothing, nothing},
-	{"peer not there at the start", beforeOpen, func(_ *world, l *link) { l.cut() }, mend},
-	{"peer silent at the start", beforeOpen, func(_ *world, l *link) { l.hold() }, mend},
+	{"peer not there at the start", beforeOpen, func(_ *world, l *link) { l.cut() }, restore},
+	{"peer silent at the start", beforeOpen, func(_ *world, l *link) { l.hold() }, restore},
 	{"metadata does not know the topics yet", beforeOpen, nothing, func(w *world, _ *link) {
 		if _, err := w.EnsureTopics(w.t.Context(), layout(crossingPartitions)); err != nil {
 			w.t.Fatal(err)
 		}
 	}},
-	{"away until records expire", whileRunning, func(_ *world, l *link) { l.cut() }, mend},
-	{"silent until records expire", whileRunning, func(_ *world, l *link) { l.hold() }, mend},
-	{"fatal producer error: INVALID_PRODUCER_EPOCH", whileRunning, refused(kerr.InvalidProducerEpoch), mend},
-	{"fatal producer error: PRODUCER_FENCED", whileRunning, refused(kerr.ProducerFenced), mend},
-	{"fatal producer error: OUT_OF_ORDER_SEQUENCE_NUMBER", whileRunning, refused(kerr.OutOfOrderSequenceNumber), mend},
-	{"fatal producer error: UNKNOWN_PRODUCER_ID", whileRunning, refused(kerr.UnknownProducerID), mend},
+	{"away until records expire", whileRunning, func(_ *world, l *link) { l.cut() }, restore},
+	{"silent until records expire", whileRunning, func(_ *world, l *link) { l.hold() }, restore},
+	{"fatal producer error: INVALID_PRODUCER_EPOCH", whileRunning, refused(kerr.InvalidProducerEpoch), restore},
+	{"fatal producer error: PRODUCER_FENCED", whileRunning, refused(kerr.ProducerFenced), restore},
+	{"fatal producer error: OUT_OF_ORDER_SEQUENCE_NUMBER", whileRunning, refused(kerr.OutOfOrderSequenceNumber), restore},
+	{"fatal producer error: UNKNOWN_PRODUCER_ID", whileRunning, refused(kerr.UnknownProducerID), restore},
 	{"transactional id fenced", whileRunning, func(w *world, _ *link) {
 		c := w.client(kgo.TransactionalID(w.prefix + "crossing"))
 		if _, _, err := c.ProducerID(w.t.Context()); err != nil {
@@ -302,7 +302,7 @@ const backWithin = 30 * time.Second
 
 func (c *crossing) run(t *testing.T, brokers string) {
 	l := newLink()
-	defer l.mend()
+	defer l.restore()
 	partitions := int32(crossingPartitions)
 	if strings.HasPrefix(c.name, "metadata") {
 		partitions = 0

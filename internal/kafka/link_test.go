@@ -46,7 +46,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 	return out, nil
 }
 
-// cut ends all connections and lets none be made until mend.
+// cut ends all connections and lets none be made until restore.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *link) cut() {
 	clear(l.conns)
 }
 
-// hold keeps connections open and brings nothing over them until mend, as a peer that
+// hold keeps connections open and brings nothing over them until restore, as a peer that
 // hangs does.
 func (l *link) hold() {
 	l.mu.Lock()
@@ -65,8 +65,8 @@ func (l *link) hold() {
 	l.held = make(chan struct{})
 }
 
-// mend ends every fault.
-func (l *link) mend() {
+// restore ends every fault.
+func (l *link) restore() {
 	l.refuse.Store(nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -102,7 +102,7 @@ func TestTailLosesItsPlace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}},
-			{"topic made anew", 0, func(_ *testing.T, w *world) { w.makeAgain(kafka.Deliveries, 1) }},
+			{"topic made again", 0, func(_ *testing.T, w *world) { w.makeAgain(kafka.Deliveries, 1) }},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()

@@ -260,7 +260,7 @@ func requireLogged(t *testing.T, database string, destinations []int64, n, slowI
 // follows it, and is started again: every item arrives, in order.
 func TestPusherKilledAtEachPoint(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{"incoming.before-store:1", "incoming.after-store:2", "webhook.before-settle:1", "webhook.before-settle:4", "webhook.after-settle:2"} {
+	for _, point := range []string{"incoming.before-store:1", "incoming.after-store:2", "webhook.before-attempt:3", "webhook.after-attempt:3", "webhook.before-settle:1", "webhook.before-settle:4", "webhook.after-settle:2"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			const n = 40

@@ -209,7 +209,7 @@ func TestKeySetRotation(t *testing.T) {
 	}
 }
 
-// Clients that hang up while the keys are fetched spend nobody's fetch: good tokens
+// Clients that hang up while the keys are fetched do not use up the fetch: good tokens
 // are taken, a new key is found, and a withdrawn one ends.
 func TestKeySetHangUp(t *testing.T) {
 	t.Parallel()
@@ -399,7 +399,7 @@ type ed25519Method struct{ *jwt.SigningMethodEd25519 }
 
 func (ed25519Method) Alg() string { return "Ed25519" }
 
-// Where a key file is configured, too, a token of its key waits for nobody.
+// Where a key file is configured, too, a token of its key does not wait for the key set.
 func TestKeyFileComesFirst(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -436,7 +436,7 @@ func TestOwnTokensNameTheAudience(t *testing.T) {
 		by      *Authority
 		session string
 		ok      bool
-	}{"own": {a, "", true}, "of somebody who has the secret": {plain, "", false}, "of a session from before the setting": {plain, "00000000-0000-4000-8000-000000000000", true}} {
+	}{"own": {a, "", true}, "of another holder of the secret": {plain, "", false}, "of a session from before the setting": {plain, "00000000-0000-4000-8000-000000000000", true}} {
 		id.Session = c.session
 		text, err := c.by.Mint(id, time.Now())
 		if err != nil {

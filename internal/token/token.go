@@ -254,7 +254,7 @@ func (a *Authority) parse(text string, key jwt.Keyfunc) (*jwt.Token, *claims, er
 	return parsed, c, err
 }
 
-// identity is whom the claims of a token speak for, which was signed by a method.
+// identity is the user of a token's claims; method is how it was signed.
 func (a *Authority) identity(c *claims, method jwt.SigningMethod) (Identity, error) {
 	user := event.UserID(c.Subject)
 	id := Identity{Session: c.Session, Username: c.Username, Email: c.Email}
@@ -308,8 +308,8 @@ func (c *claims) user(claim string) (event.UserID, error) {
 	return user, nil
 }
 
-// meant refuses a token that was made for somebody else, or by somebody else. It is not
-// asked of a session here: that is known by its session.
+// meant refuses a token of another audience or issuer. Tokens of sessions here are not
+// checked: they are known by their session.
 func (a *Authority) meant(c *claims) error {
 	if a.cfg.Issuer != "" && c.Issuer != a.cfg.Issuer {
 		return fmt.Errorf("issued by %q", c.Issuer)

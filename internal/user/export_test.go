@@ -1,6 +1,6 @@
 package user
 
-// Occupy takes all places where passwords are hashed, until release is called.
+// Occupy takes all slots for hashing passwords, until release is called.
 func (h *Hasher) Occupy() (release func()) {
 	for range cap(h.slots) {
 		h.slots <- struct{}{}

@@ -62,7 +62,7 @@ var ErrBusy = errors.New("too many passwords wait to be hashed")
 // get ErrBusy.
 type Hasher struct {
 	slots chan struct{}
-	queue chan struct{} // places of those that wait or are hashed
+	queue chan struct{} // slots of passwords that wait or are being hashed
 	// decoy is compared with when there is no such user, so that the answer
 	// takes as long.
 	decoy string

@@ -47,6 +47,6 @@ func TestAttackStormOfPasswords(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	if n, _ := h.Queue(); n != 0 {
-		t.Errorf("%d places are left taken", n)
+		t.Errorf("%d slots are left taken", n)
 	}
 }

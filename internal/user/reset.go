@@ -53,7 +53,7 @@ type Reset struct {
 	Ends     time.Time
 }
 
-// LinksWanted says whether there are requests for mails with links that nobody has taken:
+// LinksWanted says whether there are requests for mails with links that are not queued yet:
 // most of the time there are none, which is cheaper to ask than to take them.
 func (s *Store) LinksWanted(ctx context.Context) (resets, confirmations bool, err error) {
 	// Indexes password_resets_new and mail_addresses_wanted.

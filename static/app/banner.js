@@ -31,7 +31,7 @@ function show() {
   if (of('replay').length > 0) {
     lines.push(['replay', 'Replayed prices.', 'Recorded earlier.']);
   }
-  // Whoever else writes ticks has an interval of their own: their age stands beside the price.
+  // Other producers of ticks have intervals of their own: the age is shown beside the price.
   const stale = feeds.filter((feed) => feed.stale && feed.kind !== 'external').map(({ source }) => source);
   if (stale.length > 0) {
     lines.push(['stale', `No new prices from ${stale.join(', ')}.`, 'What is shown is the last that came.']);

@@ -7,10 +7,10 @@ import { emit, get, kept, on, set } from './state.js';
 import { go } from './router.js';
 import { toast } from './toast.js';
 
-// Views that say something to strangers, too, and so stay when a session ends.
+// Views that need no session, and so stay when it ends.
 const OPEN_TO_ALL = ['/prices', '/login', '/signup', '/reset'];
 
-/** Asks who is here. That it is another, or nobody any more, was done elsewhere, and is said. */
+/** Asks who is signed in. A change was made elsewhere, and is shown. */
 export async function loadProfile() {
   let user = null;
   try {
@@ -91,7 +91,7 @@ export const signedOut = () => become(null);
  */
 export async function ensureUser() {
   if (get('user')) return get('user');
-  // Another tab may have signed in meanwhile: a guest would take its place.
+  // Another tab may have signed in meanwhile: a guest would replace that user.
   if (kept.get('session')) await loadProfile();
   if (get('user')) return get('user');
   if (get('status')?.embedded) {

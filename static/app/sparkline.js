@@ -15,7 +15,7 @@ const REPAINT_MS = 1_000;
 
 export function sparkline() {
   const line = svg('path', { class: 'line' });
-  const end = svg('circle', { class: 'end', r: 2 });
+  const end = svg('circle', { class: 'end', r: 2, visibility: 'hidden' }); // until there is a point
   const title = svg('title');
   const node = svg('svg', { class: 'sparkline', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' });
   node.append(title, line, end);
@@ -42,6 +42,7 @@ export function sparkline() {
     }
     line.setAttribute('d', path);
     const [lastTime, lastValue] = history.at(-1);
+    end.removeAttribute('visibility');
     end.setAttribute('cx', x(lastTime).toFixed(1));
     end.setAttribute('cy', y(lastValue).toFixed(1));
   };

@@ -12,7 +12,7 @@ export const crier = (args) => (get('status')?.command ? `${get('status').comman
 /** Whose inbox a command names: the person's, else one that exists. */
 export const somebody = () => get('user')?.id ?? get('status')?.demo_user ?? 'ID';
 
-/** A header that says who asks, with a token of somebody's that is made on the spot where that is possible. */
+/** A header that authenticates the request, with a token that is minted on the spot where that is possible. */
 export const bearer = () => `-H "Authorization: Bearer ${crier('x') ? `$(${crier(`token --user ${somebody()}`)})` : '$TOKEN'}"`;
 
 /** A command line; `set(text)` on the node changes it, an empty one is not shown. */

@@ -1,5 +1,5 @@
 -- +goose Up
 
--- Counts the claims of a destination: what one holder of its lease reports late is told
--- from what the present one does.
+-- Counts the claims of a destination: late results of an earlier holder of its lease are
+-- recognised by it.
 alter table destinations add column lease_epoch bigint not null default 0;
