@@ -26,13 +26,10 @@ type Client struct {
 	truncations atomic.Int64
 	deadLetters atomic.Int64
 
-	mu     sync.Mutex // guards the rest
-	topics map[string]topicInfo
-	// produced is, by topic, the id that the producer goes by since it was told
-	// that the one before is gone; stale are topics of which it was told that and
-	// has not looked since.
-	produced map[string]string
-	stale    map[string]bool
+	mu      sync.Mutex // guards the rest
+	topics  map[string]topicInfo
+	adopted map[string]time.Time // by topic: when the producer last went over to its present id
+	stale   map[string]bool
 }
 
 // topicInfo is what metadata said, and when.
@@ -66,7 +63,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a Kafka client: %w", err)
 	}
-	return &Client{cfg: cfg, kgo: k, topics: make(map[string]topicInfo), produced: make(map[string]string), stale: make(map[string]bool)}, nil
+	return &Client{cfg: cfg, kgo: k, topics: make(map[string]topicInfo), adopted: make(map[string]time.Time), stale: make(map[string]bool)}, nil
 }
 
 func batchLimit(prefix string) func(string) int32 {

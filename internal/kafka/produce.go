@@ -36,7 +36,6 @@ func (c *Client) Produce(ctx context.Context, recs ...Record) error {
 	for i := range recs {
 		all[i] = &recs[i]
 	}
-	c.noteTopics(ctx, all)
 	gone, err := c.produce(ctx, all)
 	if len(gone) > 0 && c.adoptTopics(ctx, gone) {
 		_, err = c.produce(ctx, gone) // what is said to have no topic was not written
@@ -137,36 +136,6 @@ func isGone(err error) bool {
 	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
 }
 
-// noteLimit bounds what noting a topic may take of the time of a produce.
-const noteLimit = time.Second
-
-// noteTopics notes the ids of topics that are produced to for the first time, so that
-// another id can be told later. What cannot be asked now is noted then.
-func (c *Client) noteTopics(ctx context.Context, recs []*Record) {
-	for i, r := range recs {
-		if i > 0 && r.Topic == recs[i-1].Topic {
-			continue
-		}
-		c.mu.Lock()
-		_, noted := c.produced[r.Topic]
-		c.mu.Unlock()
-		if noted {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, noteLimit)
-		now, err := c.info(ask, r.Topic)
-		cancel()
-		if err != nil {
-			continue
-		}
-		c.mu.Lock()
-		if _, noted := c.produced[r.Topic]; !noted {
-			c.produced[r.Topic] = now.id
-		}
-		c.mu.Unlock()
-	}
-}
-
 // adoptTopics is adopt for the topics of records.
 func (c *Client) adoptTopics(ctx context.Context, recs []*Record) bool {
 	adopted := make(map[string]bool, 1)
@@ -179,25 +148,32 @@ func (c *Client) adoptTopics(ctx context.Context, recs []*Record) bool {
 	return true
 }
 
-// adopt has the producer go by the topic's present id: the library never does so
-// by itself. false: there is no such topic, or Kafka is away.
+// adoptAgain is the least time between two adoptions of a topic: each fails what other
+// callers have buffered for it, which they produce again.
+const adoptAgain = time.Second
+
+// adopt has the producer go by the topic's present id: the library keeps the first that it
+// has seen. It is called when Kafka did not know the id, so nothing has to be remembered
+// of it. false: there is no such topic, or Kafka is away.
 func (c *Client) adopt(ctx context.Context, topic string) bool {
 	c.mu.Lock()
-	delete(c.topics, topic) // what is remembered may be of the topic that is gone
+	delete(c.topics, topic) // the metadata may be of the topic that was deleted
 	c.mu.Unlock()
 	now, err := c.info(ctx, topic)
 	if err != nil {
 		return false
 	}
 	c.mu.Lock()
-	before := c.produced[topic]
-	c.produced[topic] = now.id
+	due := time.Since(c.adopted[topic]) >= adoptAgain
+	if due {
+		c.adopted[topic] = time.Now()
+	}
 	delete(c.stale, topic)
 	c.mu.Unlock()
-	if before != now.id {
+	if due {
 		c.kgo.PurgeTopicsFromProducing(c.cfg.TopicPrefix + topic)
 		if c.cfg.Log != nil {
-			c.cfg.Log.Warn("a topic was deleted and made again; producing to the new one", "topic", topic, "before", before, "topic_id", now.id)
+			c.cfg.Log.Warn("Kafka did not know the topic that was produced to; producing to the one that exists now", "topic", topic, "topic_id", now.id)
 		}
 	}
 	return true

@@ -19,10 +19,7 @@ func TestGroupOfATopicMadeAgain(t *testing.T) {
 	t.Parallel()
 	criertest.Kafkas(t, func(t *testing.T, brokers string) {
 		w := newWorld(t, brokers, 1)
-		g, err := w.Group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications, kafka.Triggers}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		g, leave := w.leaving(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications, kafka.Triggers}})
 		w.put(kafka.Notifications, 0, numbered("old", 5)...)
 		w.take(g, 5, true)
 		w.makeAgain(kafka.Notifications, 1)
@@ -34,7 +31,7 @@ func TestGroupOfATopicMadeAgain(t *testing.T) {
 		if got := values(w.take(g, 1, true)); !slices.Equal(got, []string{"other topic"}) {
 			t.Errorf("of the other topic it read %v", got)
 		}
-		g.Close()
+		leave()
 		w.makeAgain(kafka.Notifications, 1)
 		w.put2(kafka.Notifications, numbered("newer", 9)...)
 		later := w.group(kafka.GroupConfig{Name: "g", Topics: []string{kafka.Notifications, kafka.Triggers}})

@@ -23,7 +23,8 @@ func (w *watch) check(ctx context.Context, again func() error) error {
 		return nil
 	}
 	w.checked = time.Now()
-	if w.ids == nil {
+	first := w.ids == nil
+	if first {
 		w.ids = make(map[string]string, len(w.topics))
 	}
 	present := make(map[string]string, len(w.topics))
@@ -36,10 +37,12 @@ func (w *watch) check(ctx context.Context, again func() error) error {
 			continue
 		}
 		present[topic] = now.id
-		if before, known := w.ids[topic]; known && before != now.id {
+		// A topic that is first seen later may have been made again before: what the
+		// reader goes by is not known.
+		if before := w.ids[topic]; before != now.id && (before != "" || !first) {
 			changed = true
 			if w.c.cfg.Log != nil {
-				w.c.cfg.Log.Warn("a topic was deleted and made again; reading the new one from its beginning", "topic", topic, "before", before, "topic_id", now.id)
+				w.c.cfg.Log.Warn("a topic was made, or deleted and made again; reading the present one", "topic", topic, "before", before, "topic_id", now.id)
 			}
 		}
 	}

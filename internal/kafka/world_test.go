@@ -58,7 +58,8 @@ func (w *world) open() *kafka.Client {
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(w.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(18<<20))...)
+	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(w.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(18<<20),
+		kgo.UnknownTopicRetries(-1))...) // a busy broker knows a topic some time after it was made
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -92,13 +93,20 @@ func numbered(prefix string, n int) []string {
 // group joins one; it leaves at the end of the test.
 func (w *world) group(cfg kafka.GroupConfig) *kafka.Group {
 	w.t.Helper()
+	g, _ := w.leaving(cfg)
+	return g
+}
+
+// leaving is group; leave makes it leave earlier.
+func (w *world) leaving(cfg kafka.GroupConfig) (g *kafka.Group, leave func()) {
+	w.t.Helper()
 	g, err := w.Group(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var once sync.Once
-	w.t.Cleanup(func() { once.Do(g.Close) })
-	return g
+	leave = sync.OnceFunc(g.Close)
+	w.t.Cleanup(leave)
+	return g, leave
 }
 
 // take polls until n records came, committing each batch or none.
