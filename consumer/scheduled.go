@@ -92,40 +92,39 @@ const (
 	dueBatch = 100
 )
 
-// deliverDue is the life of the goroutine that delivers what was kept.
+// deliverDue delivers what was kept, as long as ctx lives. While nothing is due it asks
+// one question a second.
 func (c *Consumer) deliverDue(ctx context.Context) error {
-	clock := time.NewTimer(0)
-	defer clock.Stop()
-	wait := lifecycle.Backoff{Max: 500 * time.Millisecond}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-clock.C:
-		case <-c.due:
-		}
-		for {
-			n, err := c.deliverDueOnce(ctx)
-			if err != nil && ctx.Err() == nil {
-				c.dueHealth.Report(err)
-				if wait.Wait(ctx) != nil {
-					return nil
-				}
-			}
-			if err == nil {
-				c.dueHealth.Report(nil)
-				wait.Reset()
-			}
-			if err != nil || n == 0 {
-				break
-			}
-			wait.Reset()
-		}
+	failing := lifecycle.Backoff{Max: 500 * time.Millisecond}
+	for ctx.Err() == nil {
+		taken := 0
 		next, err := c.schedule.NextDue(ctx, time.Now().Add(dueAgain))
-		if err != nil {
-			next = time.Now().Add(wait.Max) // the next Take reports it
+		if err == nil && !next.After(time.Now()) {
+			taken, err = c.deliverDueOnce(ctx)
 		}
-		clock.Reset(max(time.Until(next), dueLeast))
+		if ctx.Err() == nil {
+			c.dueHealth.Report(err)
+		}
+		if err != nil {
+			_ = failing.Wait(ctx)
+			continue
+		}
+		failing.Reset()
+		if taken == 0 {
+			c.awaitDue(ctx, max(time.Until(next), dueLeast))
+		}
+	}
+	return nil
+}
+
+// awaitDue waits, unless this process keeps a send meanwhile.
+func (c *Consumer) awaitDue(ctx context.Context, wait time.Duration) {
+	clock := time.NewTimer(wait)
+	defer clock.Stop()
+	select {
+	case <-ctx.Done():
+	case <-clock.C:
+	case <-c.due:
 	}
 }
 

@@ -66,7 +66,7 @@ func (m *Mover) open(again bool) error {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ProducerLinger(0),
 		kgo.SessionTimeout(10*time.Second),
-		kgo.HeartbeatInterval(time.Second),
+		kgo.HeartbeatInterval(3*time.Second), // a rebalance is noticed in time; each one wakes an idle process
 	)...)
 	if err != nil {
 		cancel()
