@@ -134,3 +134,22 @@ func TestListsAsJSON(t *testing.T) {
 		}
 	}
 }
+
+// crier bench pipeline loads a gateway and sees every notification that was taken.
+func TestBenchPipelineCommand(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	f := p.Facts()
+	out, stderr, err := p.Run(t.Context(), "", "bench", "pipeline", "--url", f.HTTP, "--api-key", f.APIKey,
+		"--rate", "50", "--duration", "2s", "--users", "5", "--senders", "8", "--json")
+	if err != nil {
+		t.Fatalf("%v: %s %s", err, out, stderr)
+	}
+	var r struct{ Sent, Failed, Arrived, Lost, Doubled, Disordered int64 }
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if r.Sent != 100 || r.Arrived != 100 || r.Failed+r.Lost+r.Doubled+r.Disordered != 0 {
+		t.Errorf("%+v", r)
+	}
+}
