@@ -5132,6 +5132,13 @@ const docTemplate = `{
         "api.Problem": {
             "type": "object",
             "properties": {
+                "allowed_kinds": {
+                    "description": "kind_not_allowed",
+                    "type": "array",
+                    "items": {
+                        "type": "string"
+                    }
+                },
                 "code": {
                     "type": "string"
                 },
@@ -5142,6 +5149,20 @@ const docTemplate = `{
                     "type": "array",
                     "items": {
                         "$ref": "#/definitions/event.FieldError"
+                    }
+                },
+                "granted_scopes": {
+                    "description": "insufficient_scope",
+                    "type": "array",
+                    "items": {
+                        "type": "string"
+                    }
+                },
+                "needed_scopes": {
+                    "description": "insufficient_scope: one of them",
+                    "type": "array",
+                    "items": {
+                        "type": "string"
                     }
                 },
                 "status": {

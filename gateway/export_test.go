@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"crier/gateway/api"
+	"crier/gateway/compat"
 )
 
 // Routes is the canonical table.
@@ -13,6 +14,11 @@ func (g *Gateway) Routes() []api.Route {
 		list[i].Path = base + list[i].Path
 	}
 	return list
+}
+
+// AllRoutes is the canonical table, and the older systems'.
+func (g *Gateway) AllRoutes() []api.Route {
+	return append(g.Routes(), compat.Routes(g.api, http.NotFoundHandler(), g.open)...)
 }
 
 // Guarded is a handler behind what every request passes.

@@ -97,7 +97,11 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 	if err := meantFor(r, who); err != nil {
 		return err
 	}
+	caller := who // as limits count it
+	who = rt.Narrow(who)
 	switch {
+	case who.Lacks != nil && (rt.Scope == api.Sender || rt.Scope == api.Holder && r.Header.Get(api.AccountToken) == ""):
+		return who.Lacks
 	case rt.Scope == api.Person && who.UserID == "":
 		return problem.New(problem.Unauthorized, "This needs a user's token or session cookie.")
 	case rt.Scope == api.Sender && who.UserID == "" && who.Service == "":
@@ -109,7 +113,8 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, rt api.Route) er
 		w.Header().Set("Cache-Control", "no-store")
 	}
 	who.Address = g.remote(r)
-	w, r, done, err := g.api.Admit(w, r.WithContext(api.WithPrincipal(r.Context(), who)), who, rt.Work)
+	caller.Address = who.Address
+	w, r, done, err := g.api.Admit(w, r.WithContext(api.WithPrincipal(r.Context(), who)), caller, rt.Work)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"crier/docs"
 	"crier/gateway/api"
+	"crier/gateway/compat"
 	"crier/internal/event"
 	"crier/internal/problem"
 )
@@ -73,15 +74,50 @@ func (g *Gateway) serveDocument(w http.ResponseWriter) error {
 	if body := bodyOf(doc, "/alerts/{id}", "patch"); body != nil {
 		body["schema"] = map[string]any{"allOf": []any{body["schema"]}, "example": map[string]any{"target": "71000", "note": "sell it all"}}
 	}
+	for route, needs := range Needs() {
+		method, path, _ := strings.Cut(route, " ")
+		if operation := operationOf(doc, strings.TrimPrefix(path, base), strings.ToLower(method)); operation != nil && strings.HasPrefix(path, base) {
+			names := make([]string, len(needs))
+			for i, s := range needs {
+				names[i] = "`" + string(s) + "`"
+			}
+			text, _ := operation["description"].(string)
+			operation["description"] = strings.TrimSpace(text + "\n\nAn API key needs the scope " + strings.Join(names, " or ") + ".")
+			operation["x-scopes"] = needs
+		}
+	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	return json.NewEncoder(w).Encode(doc)
 }
 
-// bodyOf is the body parameter of an operation, nil if it has none.
-func bodyOf(doc map[string]any, path, method string) map[string]any {
+// Needs is the scopes that routes need of a service, by method and path.
+func Needs() map[string]api.Scopes {
+	a := new(api.API) // its handlers are not called
+	needs := make(map[string]api.Scopes)
+	for _, rt := range routes(a) {
+		if len(rt.Needs) > 0 {
+			needs[rt.Method+" "+base+rt.Path] = rt.Needs
+		}
+	}
+	for _, rt := range compat.Routes(a, http.NotFoundHandler(), nil) {
+		if len(rt.Needs) > 0 {
+			needs[rt.Method+" "+rt.Path] = rt.Needs
+		}
+	}
+	return needs
+}
+
+// operationOf is an operation of the document, nil if it has none such.
+func operationOf(doc map[string]any, path, method string) map[string]any {
 	paths, _ := doc["paths"].(map[string]any)
 	operations, _ := paths[path].(map[string]any)
 	operation, _ := operations[method].(map[string]any)
+	return operation
+}
+
+// bodyOf is the body parameter of an operation, nil if it has none.
+func bodyOf(doc map[string]any, path, method string) map[string]any {
+	operation := operationOf(doc, path, method)
 	parameters, _ := operation["parameters"].([]any)
 	for _, p := range parameters {
 		if parameter, ok := p.(map[string]any); ok && parameter["in"] == "body" {

@@ -81,6 +81,9 @@ func (a *API) MakeAccount(ctx context.Context, who Principal, in AccountRequest)
 	if err := a.requireNoGuest(ctx, who.UserID); err != nil {
 		return NewAccount{}, err
 	}
+	if who.Lacks != nil {
+		return NewAccount{}, who.Lacks
+	}
 	anonymous := who.UserID == "" && who.Service == ""
 	if anonymous {
 		if err := a.rates.signUp(who, time.Now()); err != nil {
@@ -132,8 +135,8 @@ const AccountToken = "X-Account-Token"
 // token, as its owner, or with an API key. What belongs to others is not told
 // from what does not exist.
 func (a *API) Reach(ctx context.Context, who Principal, token string, id event.AccountID) (destination.Account, error) {
-	if who.Service == "" && who.UserID == "" && token == "" {
-		return destination.Account{}, problem.New(problem.Unauthorized, "This needs the account's secret token ("+AccountToken+"), its owner's session, or an API key.")
+	if err := mayReach(who, token); err != nil {
+		return destination.Account{}, err
 	}
 	acc, err := a.Destinations.Account(ctx, id)
 	if err != nil {
@@ -143,6 +146,14 @@ func (a *API) Reach(ctx context.Context, who Principal, token string, id event.A
 		return acc, nil
 	}
 	return destination.Account{}, AccountProblem(destination.ErrNotFound)
+}
+
+// mayReach refuses who can reach no account at all, before anything is looked up.
+func mayReach(who Principal, token string) error {
+	if who.Service == "" && who.UserID == "" && token == "" {
+		return who.refusal(problem.New(problem.Unauthorized, "This needs the account's secret token ("+AccountToken+"), its owner's session, or an API key."))
+	}
+	return nil
 }
 
 // reach is Reach with what stands in a request's address and headers.

@@ -207,6 +207,9 @@ func (a *API) alertOwner(ctx context.Context, who Principal, named event.UserID)
 		}
 		return who.UserID, nil
 	}
+	if err := who.requireKind(event.KindAlert); err != nil {
+		return "", err // what it sends when it fires
+	}
 	var v event.Invalid
 	if v.CheckUserID("user_id", named); v.Err() != nil {
 		return "", v.Err()

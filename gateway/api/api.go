@@ -93,22 +93,23 @@ type API struct {
 	WS           *ws.Server
 	Log          *slog.Logger
 
-	heads  *coalescer[event.UserID, inbox.Head]
-	live   *coalescer[string, user.Live]
-	known  *knownUsers
-	keys   *coalescer[string, string] // owners of API keys
-	day    fresh[map[[2]string]decimal.Decimal]
-	last   fresh[[]price.Last]
-	charts *charts
-	hasher *user.Hasher
-	logins *failures
-	gates  map[Work]*gate
-	cuts   *cuts
-	rates  rates
-	talk   *talkers
-	resets *talkers // requests for new passwords, by address
-	sent   prometheus.Counter
-	demo   atomic.Pointer[event.UserID] // see EnsureUser
+	heads   *coalescer[event.UserID, inbox.Head]
+	live    *coalescer[string, user.Live]
+	known   *knownUsers
+	keys    *coalescer[string, user.Key] // by their secrets
+	keyUses keyUses
+	day     fresh[map[[2]string]decimal.Decimal]
+	last    fresh[[]price.Last]
+	charts  *charts
+	hasher  *user.Hasher
+	logins  *failures
+	gates   map[Work]*gate
+	cuts    *cuts
+	rates   rates
+	talk    *talkers
+	resets  *talkers // requests for new passwords, by address
+	sent    prometheus.Counter
+	demo    atomic.Pointer[event.UserID] // see EnsureUser
 }
 
 // Prepare makes what the handlers keep in memory; it is called once, before
@@ -118,7 +119,7 @@ func (a *API) Prepare(reg prometheus.Registerer) {
 	a.live = newCoalescer(func(ctx context.Context, sessions []string) (map[string]user.Live, error) {
 		return a.Users.LiveOf(ctx, sessions, time.Now())
 	})
-	a.known, a.keys = newKnownUsers(a.Users.Exist), newCoalescer(a.Users.KeyOwners)
+	a.known, a.keys = newKnownUsers(a.Users.Exist), newCoalescer(a.lookUpKeys)
 	a.charts = newCharts()
 	a.gates = newGates(a.Conns, runtime.GOMAXPROCS(0))
 	a.hasher, a.logins, a.cuts = user.NewHasher(), newFailures(), newCuts()

@@ -10,6 +10,7 @@ import (
 
 	"crier/internal/event"
 	"crier/internal/problem"
+	"crier/internal/scope"
 	"crier/internal/token"
 	"crier/internal/user"
 )
@@ -20,15 +21,21 @@ type Principal struct {
 	Session  string
 	Username string
 	Email    string
-	Ends     time.Time // when the token ends; zero: with its session
-	Service  string    // the API key's owner, "" for a person
-	Cookie   bool      // known by the session cookie
-	Address  string    // the client's
+	Ends     time.Time        // when the token ends; zero: with its session
+	Service  string           // the API key's owner, or whom a service's token names; "" for a person
+	ByToken  bool             // a service's, known by a token of the identity provider
+	Grant    scope.Grant      // what the service may do
+	Lacks    *problem.Problem // why a service is nobody to this route, see Route.Narrow
+	Cookie   bool             // known by the session cookie
+	Address  string           // the client's
 }
 
 // Sender is by what name what this one sends is known.
 func (p Principal) Sender() string {
-	if p.Service != "" {
+	switch {
+	case p.ByToken:
+		return "service:" + p.Service // the provider's names are not those of keys
+	case p.Service != "":
 		return "key:" + p.Service
 	}
 	return "user:" + string(p.UserID)
@@ -63,7 +70,7 @@ func (a *API) Authenticate(r *http.Request, stream bool) (Principal, error) {
 		return a.byKey(r, key)
 	}
 	if text, ok := bearer(r); ok {
-		return a.ByToken(r.Context(), text)
+		return a.byBearer(r.Context(), text)
 	}
 	if stream {
 		q := r.URL.Query()
@@ -99,20 +106,33 @@ func bearer(r *http.Request) (string, bool) {
 
 func (a *API) byKey(r *http.Request, key string) (Principal, error) {
 	if a.APIKey != "" && subtle.ConstantTimeCompare([]byte(key), []byte(a.APIKey)) == 1 {
-		return Principal{Service: "bootstrap"}, nil
+		return Principal{Service: "bootstrap", Grant: scope.Grant{All: true}}, nil
 	}
-	owner, _, err := a.keys.get(r.Context(), key)
+	k, found, err := a.keys.get(r.Context(), key)
 	if err != nil {
 		return Principal{}, problem.Wrap(problem.Unavailable, "The key could not be looked up.", err)
 	}
-	if owner == "" {
+	if !found {
 		return Principal{}, problem.New(problem.Unauthorized, "This API key is not known.")
 	}
-	return Principal{Service: owner}, nil
+	if k.Expired(time.Now()) {
+		return Principal{}, expiredKey(k)
+	}
+	return Principal{Service: k.Owner, Grant: k.Grant}, nil
 }
 
-// ByToken is who a token speaks for, if its session lives.
+// ByToken is the user that a token speaks for, if its session lives. A service's token
+// is no user's.
 func (a *API) ByToken(ctx context.Context, text string) (Principal, error) {
+	p, err := a.byBearer(ctx, text)
+	if err == nil && p.Service != "" {
+		return Principal{}, problem.New(problem.Unauthorized, "The token is a service's; this needs a user's.")
+	}
+	return p, err
+}
+
+// byBearer is the user or the service that a token speaks for.
+func (a *API) byBearer(ctx context.Context, text string) (Principal, error) {
 	id, err := a.Tokens.Check(ctx, text)
 	if errors.Is(err, token.ErrExpired) {
 		return Principal{}, problem.New(problem.TokenExpired, "The token has expired.")
@@ -122,6 +142,9 @@ func (a *API) ByToken(ctx context.Context, text string) (Principal, error) {
 	}
 	if err != nil {
 		return Principal{}, problem.New(problem.Unauthorized, "The token is not valid.")
+	}
+	if id.Service {
+		return Principal{Service: string(id.UserID), ByToken: true, Grant: id.Grant, Ends: id.Expires}, nil
 	}
 	p := Principal{UserID: id.UserID, Session: id.Session, Username: id.Username, Email: id.Email, Ends: id.Expires}
 	return p, a.requireLive(ctx, p.Session)

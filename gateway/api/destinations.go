@@ -424,6 +424,9 @@ func (a *API) ReplayFailed(w http.ResponseWriter, r *http.Request) error {
 // GivenDestination is the destination with this id, if who asks may use its
 // account: for older clients, who name no account.
 func (a *API) GivenDestination(ctx context.Context, who Principal, token string, id int64) (destination.Destination, error) {
+	if err := mayReach(who, token); err != nil {
+		return destination.Destination{}, err
+	}
 	d, err := a.Destinations.ByID(ctx, id)
 	if err != nil {
 		return d, AccountProblem(err)

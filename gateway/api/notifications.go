@@ -15,6 +15,7 @@ import (
 	"crier/internal/lifecycle"
 	"crier/internal/problem"
 	"crier/internal/schedule"
+	"crier/internal/scope"
 )
 
 // Accepted says where Kafka keeps what was sent.
@@ -72,7 +73,10 @@ func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) 
 		return nil, err
 	}
 	if who.Service == "" && (n.Everyone || n.Topic != "" || slices.ContainsFunc(n.Recipients(), func(u event.UserID) bool { return u != who.UserID })) {
-		return nil, problem.New(problem.Forbidden, "Without an API key you can send to yourself only.")
+		return nil, who.refusal(problem.New(problem.Forbidden, "Without an API key you can send to yourself only."))
+	}
+	if err := maySend(who, n); err != nil {
+		return nil, err
 	}
 	if err := a.rates.send(who, max(1, len(n.Recipients())), time.Now()); err != nil {
 		return nil, err
@@ -86,6 +90,21 @@ func (a *API) Accept(ctx context.Context, who Principal, n *event.Notification) 
 		return a.produce(ctx, n, who.Sender())
 	}
 	return a.sendOnce(ctx, n, who.Sender())
+}
+
+// maySend refuses a service whose credential does not allow this recipient or kind.
+func maySend(who Principal, n *event.Notification) error {
+	needs := scope.SendUsers
+	switch {
+	case n.Everyone:
+		needs = scope.SendEveryone
+	case n.Topic != "":
+		needs = scope.SendTopics
+	}
+	if err := who.requireScope(needs); err != nil {
+		return err
+	}
+	return who.requireKind(n.Kind)
 }
 
 // Everyone says how many a send to everyone reaches, so that it can be shown

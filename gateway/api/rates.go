@@ -84,6 +84,9 @@ func limited(t *talkers, subject string, n int, now time.Time, detail string) er
 // accounts.
 func (a *API) maySignUp(ctx context.Context, invite string) error {
 	who, _ := ctx.Value(principalKey{}).(Principal)
+	if who.Lacks != nil {
+		return who.Lacks
+	}
 	if err := a.rates.signUp(who, time.Now()); err != nil || who.Service != "" {
 		return err
 	}

@@ -76,8 +76,8 @@ func (a *API) Socket(w http.ResponseWriter, r *http.Request) error {
 // open checks a request for a stream, and makes what resolves its place.
 func (a *API) open(r *http.Request) (*hub.Stream, func() (hub.Placing, error), error) {
 	who, q := Who(r), r.URL.Query()
-	if who.Service != "" {
-		return nil, nil, problem.New(problem.Forbidden, "An API key has no inbox; use a user's token.")
+	if who.Lacks != nil {
+		return nil, nil, who.Lacks
 	}
 	st := &hub.Stream{UserID: who.UserID, Session: who.Session, Ends: who.Ends, Rate: hub.MaxRate}
 	var v event.Invalid
@@ -214,6 +214,10 @@ type Problem struct {
 	Code   string             `json:"code"`
 	Detail string             `json:"detail"`
 	Errors []event.FieldError `json:"errors"`
+
+	NeededScopes  []string `json:"needed_scopes"`  // insufficient_scope: one of them
+	GrantedScopes []string `json:"granted_scopes"` // insufficient_scope
+	AllowedKinds  []string `json:"allowed_kinds"`  // kind_not_allowed
 }
 
 // StoredView is a notification, for Swagger; event.Stored writes it.

@@ -34,7 +34,10 @@ func (f fields) integer(name string) (int64, error) {
 // it can be read so, else a text.
 func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
 	who := c.opened(r, Notifications)
-	if who.UserID == "" && who.Service == "" {
+	switch {
+	case who.Lacks != nil:
+		return who.Lacks
+	case who.UserID == "" && who.Service == "":
 		return problem.New(problem.Unauthorized, "This needs an API key (X-API-Key) or the user's own token. The older system asked for neither: see docs/compatible-notifications.md and CRIER_COMPAT_OPEN.")
 	}
 	f, form, err := readBody(w, r)

@@ -14,6 +14,7 @@ import (
 	"crier/gateway/api"
 	"crier/internal/event"
 	"crier/internal/problem"
+	"crier/internal/scope"
 )
 
 // clients are the handlers of older clients.
@@ -25,10 +26,16 @@ type clients struct {
 // opened is who makes a request that one of the systems did not ask credentials for:
 // a service, where the operator has opened that.
 func (c *clients) opened(r *http.Request, system string) api.Principal {
-	if who := api.Who(r); who.Service != "" || !c.open(r, system) {
+	if who := api.Who(r); who.Service != "" || who.Lacks != nil || !c.open(r, system) {
 		return who
 	}
-	return api.Principal{Service: "open-" + system}
+	return api.Principal{Service: "open-" + system, Grant: scope.Grant{Scopes: openScopes[system]}}
+}
+
+// openScopes is what a system let anybody do.
+var openScopes = map[string]api.Scopes{
+	DataPusher:    {scope.AccountsRead, scope.AccountsWrite, scope.AccountsPush},
+	Notifications: {scope.SendUsers},
 }
 
 // fields are the members of a body, each as the JSON that was sent; a form's

@@ -36,7 +36,7 @@ var errNoSecret = errors.New("no secret token")
 // holder is who makes a request for which the older system asked no secret token.
 func (c *clients) holder(r *http.Request, token string) (api.Principal, error) {
 	who := c.opened(r, DataPusher)
-	if who.Service == "" && who.UserID == "" && token == "" {
+	if who.Service == "" && who.UserID == "" && token == "" && who.Lacks == nil {
 		return who, errNoSecret
 	}
 	return who, nil
@@ -200,7 +200,11 @@ func (c *clients) showAccount(page http.Handler) api.Handler {
 }
 
 func (c *clients) allAccounts(w http.ResponseWriter, r *http.Request) error {
-	if c.opened(r, DataPusher).Service == "" {
+	who := c.opened(r, DataPusher)
+	if who.Lacks != nil {
+		return deny(w, who.Lacks, "")
+	}
+	if who.Service == "" {
 		return say(w, said{Message: textNoKey})
 	}
 	list, _, _, err := c.Destinations.Accounts(r.Context(), "", 0, maxListed)

@@ -6,6 +6,7 @@ import (
 
 	"crier/gateway/api"
 	"crier/internal/problem"
+	"crier/internal/scope"
 )
 
 // Systems that left requests open, which an operator may choose to leave open, too.
@@ -41,8 +42,8 @@ func inForm(form problem.Form, routes []api.Route) []api.Route {
 // alertRoutes are A's, alerts by username, and B's, alerts by email address.
 func (c *clients) alertRoutes() []api.Route {
 	return []api.Route{
-		{Method: "POST", Path: "/signup", Scope: api.Entry, Handler: c.signup},
-		{Method: "POST", Path: "/api/signup", Scope: api.Entry, Handler: c.signup},
+		{Method: "POST", Path: "/signup", Scope: api.Entry, Needs: api.Scopes{scope.UsersCreate}, Handler: c.signup},
+		{Method: "POST", Path: "/api/signup", Scope: api.Entry, Needs: api.Scopes{scope.UsersCreate}, Handler: c.signup},
 		{Method: "POST", Path: "/api/login", Scope: api.Entry, Handler: c.loginB}, // and B
 		{Method: "POST", Path: "/login/refresh", Scope: api.Entry, Handler: c.refresh},
 		{Method: "POST", Path: "/create_alert", Scope: api.Person, Handler: c.createAlert},
@@ -51,7 +52,7 @@ func (c *clients) alertRoutes() []api.Route {
 		{Method: "POST", Path: "/api/alerts/create", Scope: api.Person, Handler: c.createAlert}, // and B
 		{Method: "POST", Path: "/api/alerts/delete", Scope: api.Person, Handler: c.deleteAlert},
 
-		{Method: "POST", Path: "/api/register", Scope: api.Entry, Handler: c.registerEmail},
+		{Method: "POST", Path: "/api/register", Scope: api.Entry, Needs: api.Scopes{scope.UsersCreate}, Handler: c.registerEmail},
 		{Method: "POST", Path: "/api/alerts/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "POST", Path: "/api/delete/{id}", Scope: api.Person, Handler: c.deleteAlertByPath},
 		{Method: "GET", Path: "/api/alerts", Work: api.Heavy, Scope: api.Person, Handler: c.listAlerts}, // and A
@@ -66,7 +67,7 @@ func (c *clients) notificationRoutes(page http.Handler) []api.Route {
 		{Method: "POST", Path: "/api/users/token/refresh", Scope: api.Entry, Handler: c.identityRefresh},
 		{Method: "POST", Path: "/api/users/token/verify", Scope: api.Entry, Handler: c.identityVerify},
 		{Method: "GET", Path: "/api/users/is-authenticated", Scope: api.Person, Handler: c.isAuthenticated},
-		{Method: "POST", Path: "/api/notifications/send", Scope: api.Public, Handler: c.send},
+		{Method: "POST", Path: "/api/notifications/send", Scope: api.Public, Needs: api.Scopes{scope.SendUsers}, Handler: c.send},
 		{Method: "GET", Path: "/api/notifications", Scope: api.Public, Handler: plain(page)},
 		{Method: "GET", Path: "/api/docs", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/index.html", http.StatusFound))},
 		{Method: "GET", Path: "/api/schema", Scope: api.Public, Handler: plain(http.RedirectHandler("/swagger/doc.json", http.StatusFound))},
@@ -77,16 +78,16 @@ func (c *clients) notificationRoutes(page http.Handler) []api.Route {
 // pusherRoutes are D's.
 func (c *clients) pusherRoutes(page http.Handler) []api.Route {
 	return []api.Route{
-		{Method: "POST", Path: "/account", Scope: api.Public, Handler: c.createAccount},
-		{Method: "GET", Path: "/account", Work: api.Heavy, Scope: api.Public, Handler: c.showAccount(page)},
-		{Method: "PATCH", Path: "/account", Scope: api.Public, Handler: c.changeAccount},
-		{Method: "DELETE", Path: "/account", Scope: api.Public, Handler: c.deleteAccount},
-		{Method: "POST", Path: "/destination", Scope: api.Public, Handler: c.createDestination},
-		{Method: "GET", Path: "/destination", Work: api.Heavy, Scope: api.Public, Handler: c.listDestinations},
-		{Method: "PATCH", Path: "/destination", Scope: api.Public, Handler: c.changeDestination},
-		{Method: "DELETE", Path: "/destination", Scope: api.Public, Handler: c.deleteDestination},
-		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
-		{Method: "GET", Path: "/server/incoming_data", Scope: api.Public, Handler: c.incomingData},
+		{Method: "POST", Path: "/account", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.createAccount},
+		{Method: "GET", Path: "/account", Work: api.Heavy, Scope: api.Public, Needs: api.Scopes{scope.AccountsRead}, Handler: c.showAccount(page)},
+		{Method: "PATCH", Path: "/account", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.changeAccount},
+		{Method: "DELETE", Path: "/account", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.deleteAccount},
+		{Method: "POST", Path: "/destination", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.createDestination},
+		{Method: "GET", Path: "/destination", Work: api.Heavy, Scope: api.Public, Needs: api.Scopes{scope.AccountsRead}, Handler: c.listDestinations},
+		{Method: "PATCH", Path: "/destination", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.changeDestination},
+		{Method: "DELETE", Path: "/destination", Scope: api.Public, Needs: api.Scopes{scope.AccountsWrite}, Handler: c.deleteDestination},
+		{Method: "POST", Path: "/server/incoming_data", Scope: api.Public, Needs: api.Scopes{scope.AccountsPush}, Handler: c.incomingData},
+		{Method: "GET", Path: "/server/incoming_data", Scope: api.Public, Needs: api.Scopes{scope.AccountsPush}, Handler: c.incomingData},
 	}
 }
 
@@ -95,7 +96,7 @@ func (c *clients) chatRoutes() []api.Route {
 	return []api.Route{
 		{Method: "GET", Path: "/ws/chat", Scope: api.Greeted, Handler: c.chat},
 		{Method: "POST", Path: "/login", Scope: api.Entry, Handler: c.login, Form: loginForm},
-		{Method: "POST", Path: "/register", Scope: api.Entry, Handler: c.register, Form: fieldForm},
+		{Method: "POST", Path: "/register", Scope: api.Entry, Needs: api.Scopes{scope.UsersCreate}, Handler: c.register, Form: fieldForm},
 		{Method: "POST", Path: "/logout", Scope: api.Person, Handler: c.logout, Form: detailForm},
 		{Method: "GET", Path: "/profile", Scope: api.Person, Handler: c.profile, Form: detailForm},
 	}

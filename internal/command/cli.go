@@ -35,7 +35,7 @@ type cli struct {
 	Token    tokenCmd    `cmd:"" help:"Mint a token for development."`
 	Topics   topicsCmd   `cmd:"" help:"Make the topics, or say how they are."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema up to date."`
-	Keys     keysCmd     `cmd:"" help:"Make, list and revoke the API keys of services."`
+	Keys     keysCmd     `cmd:"" help:"Make, list, rotate and revoke the API keys of services."`
 	Invites  invitesCmd  `cmd:"" help:"Make invitations to sign up."`
 	Alerts   alertsCmd   `cmd:"" help:"Bring a user's alerts in and out as CSV or JSON lines."`
 	Import   importCmd   `cmd:"" help:"Bring in the users, rooms, accounts, destinations and alerts of another system as JSON lines."`

@@ -11,9 +11,11 @@ import (
 	"crier/internal/event"
 )
 
+// collapseKey is what a notification and the one that it replaces have in common: a
+// sender's keys are its own, so that nobody removes what another has sent.
 type collapseKey struct {
-	user event.UserID
-	key  string
+	user        event.UserID
+	sender, key string
 }
 
 // collapsing is the unread notifications that those of a batch may replace, and
@@ -25,14 +27,15 @@ type collapsing struct {
 }
 
 // findCollapsing reads the unread notifications with the items' collapse keys.
-// There is at most one to a user and key: each replaced the one before it,
-// unless that was marked unread again later. Index notifications_collapse.
+// There is at most one to a user, sender and key: each replaced the one before it,
+// unless that was marked unread again later. Index
+// notifications_collapse.
 func findCollapsing(batch *pgx.Batch, items []Item) *collapsing {
 	c := &collapsing{}
-	var users, keys []string
+	var users, senders, keys []string
 	for i := range items {
-		if items[i].Collapse != "" {
-			users, keys = append(users, string(items[i].UserID)), append(keys, items[i].Collapse)
+		if it := &items[i]; it.Collapse != "" {
+			users, senders, keys = append(users, string(it.UserID)), append(senders, it.Sender), append(keys, it.Collapse)
 		}
 	}
 	if len(users) == 0 {
@@ -40,13 +43,13 @@ func findCollapsing(batch *pgx.Batch, items []Item) *collapsing {
 	}
 	c.unread = make(map[collapseKey]int64)
 	batch.Queue(`
-		select n.user_id, n.collapse_key, max(n.id) from (select distinct u, k from unnest($1::text[], $2::text[]) as k(u, k)) k
-		join notifications n on n.user_id = k.u and n.collapse_key = k.k and n.read_at is null and n.gone_at is null
-		group by 1, 2`, users, keys).Query(func(rows pgx.Rows) error {
-		var user, key string
+		select k.u, k.s, k.k, max(n.id) from (select distinct u, s, k from unnest($1::text[], $2::text[], $3::text[]) as k(u, s, k)) k
+		join notifications n on n.user_id = k.u and n.collapse_key = k.k and coalesce(n.sender, '') = k.s and n.read_at is null and n.gone_at is null
+		group by 1, 2, 3`, users, senders, keys).Query(func(rows pgx.Rows) error {
+		var user, sender, key string
 		var id int64
-		_, err := pgx.ForEachRow(rows, []any{&user, &key, &id}, func() error {
-			c.unread[collapseKey{event.UserID(user), key}] = id
+		_, err := pgx.ForEachRow(rows, []any{&user, &sender, &key, &id}, func() error {
+			c.unread[collapseKey{event.UserID(user), sender, key}] = id
 			return nil
 		})
 		return err
@@ -60,7 +63,7 @@ func (c *collapsing) replace(it *Item, h *head, id int64) int64 {
 	if it.Collapse == "" {
 		return 0
 	}
-	k := collapseKey{it.UserID, it.Collapse}
+	k := collapseKey{it.UserID, it.Sender, it.Collapse}
 	old := c.unread[k]
 	c.unread[k] = id
 	if old == 0 {

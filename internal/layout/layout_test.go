@@ -15,7 +15,7 @@ const module = "crier/"
 
 // The layers, from the ground up. A package imports what stands beneath it.
 var (
-	values = []string{"internal/decimal", "internal/event"}
+	values = []string{"internal/decimal", "internal/event", "internal/scope"}
 	base   = []string{"internal/kafka", "internal/lifecycle", "internal/postgres", "internal/problem", "internal/telemetry", "internal/token"}
 	domain = []string{"internal/alert", "internal/candle", "internal/destination", "internal/inbox", "internal/price", "internal/room", "internal/schedule", "internal/user"}
 	parts  = []string{"consumer", "gateway", "monitor"}
@@ -70,8 +70,9 @@ var may = map[string][]string{
 	"internal/problem":   only("internal/event"),
 	"internal/telemetry": only("internal/hostname", "internal/lifecycle"),
 	"internal/hostname":  nil,
-	"internal/token":     only("internal/event", "internal/lifecycle"),
+	"internal/token":     only("internal/event", "internal/lifecycle", "internal/scope"),
 	"internal/event":     only("internal/decimal"),
+	"internal/scope":     only("internal/event"),
 	"internal/decimal":   nil,
 
 	"internal/embedded": only("internal/hostname", "internal/lifecycle"),
@@ -124,7 +125,7 @@ var txOnly = only("consumer", "consumer/delivery", "gateway/api", "monitor")
 
 // pure packages have no way to the outside at all, which is what makes them
 // fast to test and to measure.
-var pure = only("gateway/hub", "internal/decimal", "internal/event", "monitor/match")
+var pure = only("gateway/hub", "internal/decimal", "internal/event", "internal/scope", "monitor/match")
 
 // harmless are packages from elsewhere that have no way to the outside either.
 var harmless = only("github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext", "github.com/go-json-experiment/json/v1")

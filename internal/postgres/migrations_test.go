@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"crypto/sha256"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"crier/internal/criertest"
+	"crier/internal/user"
 )
 
 // Addresses that were stored before they had to be confirmed count as confirmed, so
@@ -44,5 +47,43 @@ func TestMigrateConfirmsAddresses(t *testing.T) {
 	err = db.QueryRow(t.Context(), `select (select count(*) from users where email_confirmed), (select count(*) from mail_addresses where wanted_at is not null)`).Scan(&confirmed, &wanted)
 	if err != nil || confirmed != 1 || wanted != 0 {
 		t.Errorf("%d accounts with a confirmed address, %d mails wanted, %v; want 1 and 0", confirmed, wanted, err)
+	}
+}
+
+// Keys that were made before scopes may do everything as before, and so may one that a
+// command of the version before makes after the migration.
+func TestMigrateKeepsKeys(t *testing.T) {
+	t.Parallel()
+	db := open(t, criertest.Postgres(t))
+	if err := db.MigrateTo(t.Context(), 14); err != nil {
+		t.Fatal(err)
+	}
+	insert := func(secret, owner string, revoked *time.Time) {
+		t.Helper()
+		hash := sha256.Sum256([]byte(secret))
+		if _, err := db.Exec(t.Context(), `insert into api_keys (hash, owner, created_at, revoked_at) values ($1, $2, now(), $3)`, hash[:], owner, revoked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	insert("old", "shop", nil)
+	insert("gone", "shop", &now)
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	insert("late", "bank", nil)
+	store := user.New(db)
+	found, err := store.KeysOf(t.Context(), []string{"old", "gone", "late"})
+	if err != nil || len(found) != 2 {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	for secret, owner := range map[string]string{"old": "shop", "late": "bank"} {
+		k := found[secret]
+		if k.Owner != owner || !k.Grant.All || k.Grant.Kinds != nil || k.ExpiresAt != nil || k.LastUsedAt != nil || k.ID == 0 {
+			t.Errorf("%s is %+v", secret, k)
+		}
+	}
+	if _, made, old, err := store.RotateKey(t.Context(), "shop", user.Rotation{Overlap: time.Hour, Renew: true}, now); err != nil || !made.Grant.All || made.ExpiresAt != nil || old.ID != found["old"].ID {
+		t.Errorf("rotated %+v to %+v, %v", old, made, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"crier/internal/event"
@@ -29,9 +30,12 @@ const (
 	UnsupportedEncoding Code = "unsupported_encoding"
 	Unauthorized        Code = "unauthorized"
 	TokenExpired        Code = "token_expired"
+	KeyExpired          Code = "key_expired"
 	InvalidLogin        Code = "invalid_login"
 	RefreshReused       Code = "refresh_reused"
 	Forbidden           Code = "forbidden"
+	InsufficientScope   Code = "insufficient_scope"
+	KindNotAllowed      Code = "kind_not_allowed"
 	UnknownHost         Code = "unknown_host"
 	BadOrigin           Code = "bad_origin"
 	NotFound            Code = "not_found"
@@ -64,9 +68,12 @@ var Catalogue = map[Code]Entry{
 	UnsupportedEncoding: {http.StatusUnsupportedMediaType, "Unsupported content encoding", "send the body as it is, or compressed with gzip"},
 	Unauthorized:        {http.StatusUnauthorized, "Sign in first", "send a token, a session cookie or an API key"},
 	TokenExpired:        {http.StatusUnauthorized, "The token has expired", "refresh it"},
+	KeyExpired:          {http.StatusUnauthorized, "The API key has expired", "use its successor; the operator can make one (crier keys rotate)"},
 	InvalidLogin:        {http.StatusUnauthorized, "Wrong name or password", "correct them"},
 	RefreshReused:       {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
 	Forbidden:           {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
+	InsufficientScope:   {http.StatusForbidden, "The credential lacks a scope", "use a key or token with one of needed_scopes"},
+	KindNotAllowed:      {http.StatusForbidden, "The credential may not send this kind", "send one of allowed_kinds, or use another key"},
 	UnknownHost:         {http.StatusMisdirectedRequest, "Unknown host", "the operator can set CRIER_PUBLIC_URL or CRIER_ALLOWED_HOSTS"},
 	BadOrigin:           {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
 	NotFound:            {http.StatusNotFound, "No such thing", "check the address"},
@@ -92,6 +99,10 @@ type Problem struct {
 	Errors     []event.FieldError
 	RetryAfter time.Duration // 0: no Retry-After header
 	Cause      error         // for the log only
+
+	NeededScopes  []string // of InsufficientScope: one of them is needed
+	GrantedScopes []string // and those that the credential has
+	AllowedKinds  []string // of KindNotAllowed
 }
 
 // New makes a problem with a sentence for people.
@@ -139,6 +150,10 @@ type body struct {
 	Code   Code               `json:"code"`
 	Detail string             `json:"detail,omitempty"`
 	Errors []event.FieldError `json:"errors,omitempty"`
+
+	NeededScopes  []string `json:"needed_scopes,omitzero"`
+	GrantedScopes []string `json:"granted_scopes,omitzero"`
+	AllowedKinds  []string `json:"allowed_kinds,omitzero"`
 }
 
 // Log logs what is the server's own fault, with its cause.
@@ -174,6 +189,9 @@ func WriteAs(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error
 	if entry.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="crier"`) // RFC 9110 section 11.6.1
 	}
+	if p.Code == InsufficientScope { // RFC 6750 section 3.1
+		h.Set("WWW-Authenticate", `Bearer realm="crier", error="insufficient_scope", scope="`+strings.Join(p.NeededScopes, " ")+`"`)
+	}
 	var content any
 	if form != nil {
 		content = form(r, p)
@@ -182,6 +200,7 @@ func WriteAs(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error
 		content = body{
 			Type: "/docs/errors#" + string(p.Code), Title: entry.Title, Status: entry.Status,
 			Code: p.Code, Detail: p.Detail, Errors: p.Errors,
+			NeededScopes: p.NeededScopes, GrantedScopes: p.GrantedScopes, AllowedKinds: p.AllowedKinds,
 		}
 	}
 	w.WriteHeader(entry.Status)

@@ -3,7 +3,9 @@ package promises
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"crier/internal/client"
 	"crier/internal/criertest"
@@ -134,5 +136,49 @@ func TestServiceKeys(t *testing.T) {
 	}
 	if _, _, err := p.Run(t.Context(), "", "keys", "add", "Bad Name"); err == nil {
 		t.Error("a bad name was taken")
+	}
+}
+
+// What a key has scheduled is its service's: it is delivered when the key has ended, and
+// a successor can see and cancel it.
+func TestKeySchedulesAndEnds(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	ann := p.SignUp("ann")
+	key := func(args ...string) *client.Client {
+		t.Helper()
+		out, stderr, err := p.Run(t.Context(), "", args...)
+		if err != nil {
+			t.Fatalf("%v: %v %s", args, err, stderr)
+		}
+		return &client.Client{Base: ann.Base, APIKey: criertest.Lines(out)[0]}
+	}
+	first := key("keys", "add", "shop", "--scope", "send:users,sent:read,sent:recall", "--kind", "order", "--expires", "90d")
+	schedule := func(title string, in time.Duration) string {
+		t.Helper()
+		var accepted struct {
+			EventID string `json:"event_id"`
+		}
+		body := map[string]any{"user_id": ann.ID, "title": title, "kind": "order", "deliver_at": time.Now().Add(in)}
+		if err := first.Do(t.Context(), "POST", "/notifications", body, &accepted); err != nil {
+			t.Fatal(err)
+		}
+		return "/notifications/scheduled/" + accepted.EventID
+	}
+	soon, late := schedule("soon", 3*time.Second), schedule("late", time.Hour)
+	second := key("keys", "rotate", "shop", "--overlap", "0s")
+	if err := first.Do(t.Context(), "DELETE", late, nil, nil); status(err) != http.StatusUnauthorized || !strings.Contains(err.Error(), "expired at") {
+		t.Errorf("the ended key: %v", err)
+	}
+	for method, path := range map[string]string{"GET": soon, "DELETE": late} {
+		if err := second.Do(t.Context(), method, path, nil, nil); err != nil {
+			t.Errorf("%s %s by the successor: %v", method, path, err)
+		}
+	}
+	if n := ann.Follow(t, "0", 1); n[0].Title != "soon" {
+		t.Errorf("delivered %+v", n)
+	}
+	if err := second.Do(t.Context(), "POST", "/rooms", map[string]string{"name": "den"}, nil); status(err) != http.StatusForbidden {
+		t.Errorf("beyond its scopes: %v", err)
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"crier/internal/event"
+	"crier/internal/scope"
 )
 
 // Errors of Check.
@@ -52,6 +53,9 @@ type Identity struct {
 	Username string
 	Email    string
 	Expires  time.Time // zero: with its session
+	// Service: the token is a service's, which UserID names, and Grant is what it may do.
+	Service bool
+	Grant   scope.Grant
 }
 
 // claims are the members of a token's payload.
@@ -61,6 +65,7 @@ type claims struct {
 	Session  string `json:"sid,omitempty"`
 	Username string `json:"username,omitempty"`
 	Email    string `json:"email,omitempty"`
+	Scope    string `json:"scope,omitempty"` // RFC 8693, section 4.2
 
 	members map[string]json.RawMessage // all there are
 	odd     map[string]error           // claims that are of another type, and so left out
@@ -75,7 +80,7 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 	}
 	for name, into := range map[string]any{
 		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "exp": &c.ExpiresAt, "nbf": &c.NotBefore, "iat": &c.IssuedAt, "jti": &c.ID,
-		"user_id": &c.UserID, "sid": &c.Session, "username": &c.Username, "email": &c.Email,
+		"user_id": &c.UserID, "sid": &c.Session, "username": &c.Username, "email": &c.Email, "scope": &c.Scope,
 	} {
 		if raw, ok := c.members[name]; ok {
 			if err := event.Unmarshal(raw, into); err != nil {
@@ -86,6 +91,7 @@ func (c *claims) UnmarshalJSON(b []byte) error {
 			}
 		}
 	}
+	delete(c.odd, "scope") // a list that is no text grants nothing, and names a user as before
 	return nil
 }
 
@@ -209,6 +215,11 @@ func (a *Authority) Mint(id Identity, now time.Time) (string, error) {
 		},
 		Session: id.Session, Username: id.Username, Email: id.Email,
 	}
+	if id.Service {
+		if c.Scope = scope.Claim(id.Grant); c.Scope == "" {
+			return "", errors.New("minting a token: a service without scopes") // would be read as a user
+		}
+	}
 	if !id.Expires.IsZero() {
 		c.ExpiresAt = jwt.NewNumericDate(id.Expires)
 	}
@@ -292,6 +303,9 @@ func (a *Authority) identity(c *claims, method jwt.SigningMethod) (Identity, err
 		return Identity{}, err
 	}
 	id.UserID = user
+	if id.Session == "" {
+		id.Grant, id.Service = scope.OfClaim(c.Scope)
+	}
 	return id, nil
 }
 

@@ -2,7 +2,6 @@ package user_test
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -240,47 +239,5 @@ func TestNotes(t *testing.T) {
 		if got, ok := u.Text(c.token); ok != c.ok || ok && got != "ann@example.org" {
 			t.Errorf("%s: %q, %v", c.token, got, ok)
 		}
-	}
-}
-
-// An API key is known until it is revoked; the same owner may have several.
-func TestKeys(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	var keys []string
-	for i := range 3 {
-		k, err := w.MakeKey(t.Context(), []string{"shop", "shop", "bank"}[i], now.Add(time.Duration(i)*time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, k)
-	}
-	owners := func() string {
-		s := ""
-		asked := append(keys, "", "x", keys[0]+"x", strings.ToUpper(keys[0]))
-		found, err := w.KeyOwners(t.Context(), asked)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, k := range asked {
-			s += found[k] + ","
-		}
-		return s
-	}
-	if got, want := owners(), "shop,shop,bank,,,,,"; got != want {
-		t.Errorf("owners %s, want %s", got, want)
-	}
-	if err := w.RevokeKeys(t.Context(), "shop", now); err != nil {
-		t.Error(err)
-	}
-	if err := w.RevokeKeys(t.Context(), "shop", now); !errors.Is(err, user.ErrNoKey) {
-		t.Errorf("revoked twice: %v", err)
-	}
-	if got, want := owners(), ",,bank,,,,,"; got != want {
-		t.Errorf("owners %s, want %s", got, want)
-	}
-	list, err := w.Keys(t.Context())
-	if err != nil || len(list) != 3 || fmt.Sprint(list[0].RevokedAt != nil, list[1].RevokedAt != nil, list[2].RevokedAt != nil) != "true true false" {
-		t.Errorf("keys %+v, %v", list, err)
 	}
 }

@@ -357,36 +357,6 @@ func TestSessionsOfOneUser(t *testing.T) {
 	}
 }
 
-// An owner has MaxKeys keys that are live, also when they are made at once.
-func TestKeysOfOneOwner(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	var all sync.WaitGroup
-	errs := make([]error, 2*user.MaxKeys)
-	for i := range errs {
-		all.Go(func() { _, errs[i] = w.MakeKey(t.Context(), "shop", now) })
-	}
-	all.Wait()
-	made := 0
-	for _, err := range errs {
-		switch {
-		case err == nil:
-			made++
-		case !errors.Is(err, user.ErrKeyLimit):
-			t.Error(err)
-		}
-	}
-	if made != user.MaxKeys {
-		t.Errorf("%d keys, want %d", made, user.MaxKeys)
-	}
-	if err := w.RevokeKeys(t.Context(), "shop", now); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.MakeKey(t.Context(), "shop", now); err != nil {
-		t.Errorf("after a revocation: %v", err)
-	}
-}
-
 func (w *world) ids(query string) []string {
 	w.t.Helper()
 	rows, err := w.db.Query(w.t.Context(), query)

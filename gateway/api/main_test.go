@@ -1,0 +1,9 @@
+package api_test
+
+import (
+	"testing"
+
+	"crier/internal/criertest"
+)
+
+func TestMain(m *testing.M) { criertest.Main(m) }
