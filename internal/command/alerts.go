@@ -15,6 +15,7 @@ import (
 	"crier/internal/client"
 	"crier/internal/event"
 	"crier/internal/telemetry"
+	"crier/internal/token"
 )
 
 // alertsCmd moves alerts in and out.
@@ -45,7 +46,7 @@ func (f *personFlags) client(e *env) (*client.Client, error) {
 			return nil, errors.New("--user or --token is required")
 		}
 		var err error
-		if text, err = e.mint(f.mintFlags, event.UserID(f.User), time.Hour); err != nil {
+		if text, err = e.mint(f.mintFlags, token.Identity{UserID: event.UserID(f.User)}, time.Hour); err != nil {
 			return nil, err
 		}
 	}
@@ -54,7 +55,7 @@ func (f *personFlags) client(e *env) (*client.Client, error) {
 
 type alertsImportCmd struct {
 	personFlags `embed:""`
-	File        string `arg:"" optional:"" help:"The file; - or nothing is standard input."`
+	File        string `complete:"file" arg:"" optional:"" help:"The file; - or nothing is standard input."`
 	Format      string `enum:"auto,csv,jsonl" default:"auto" help:"csv or jsonl. auto: by the first character, a brace or not."`
 }
 

@@ -34,7 +34,7 @@ type benchPipelineCmd struct {
 	Payload  int              `default:"128" help:"Bytes of payload."`
 	Senders  int              `default:"64" help:"POSTs at the same time."`
 	JSON     bool             `name:"json" help:"Print one JSON object."`
-	Profile  string           `name:"cpu-profile" type:"path" help:"Write a CPU profile of this process, with all that is embedded, to a file."`
+	Profile  string           `complete:"file" name:"cpu-profile" type:"path" help:"Write a CPU profile of this process, with all that is embedded, to a file."`
 }
 
 // pipelineReport is what --json prints.

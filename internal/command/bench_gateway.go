@@ -40,7 +40,7 @@ type benchGatewayCmd struct {
 	Missed      int           `help:"What each reader missed; 0: 10 (storm), 1000 (resume)."`
 	NoFloor     bool          `help:"Leave out the floor."`
 	Gateways    int           `default:"1" help:"So many gateways side by side, with --connections each (idle)."`
-	Profile     string        `help:"Write the gateway's CPU profile under load to this file, and its heap at the end to FILE.heap."`
+	Profile     string        `complete:"file" help:"Write the gateway's CPU profile under load to this file, and its heap at the end to FILE.heap."`
 	At          string        `hidden:"" help:"Load the gateway at this address, whose secret is CRIER_JWT_SECRET: how several are loaded, each by a process with open files of its own."`
 	AtPID       int           `name:"at-pid" hidden:"" help:"Its process."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`

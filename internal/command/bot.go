@@ -16,7 +16,7 @@ type botCmd struct {
 	Password telemetry.Secret `env:"CRIER_BOT_PASSWORD,FINBOT_PASSWORD" help:"The account's password."`
 	Register bool             `env:"CRIER_BOT_REGISTER" help:"Make the account if it is not there."`
 	Rooms    string           `env:"CRIER_BOT_ROOMS,FINBOT_ROOMS" help:"Rooms to be in, colon-separated. Default: all."`
-	APIKey   telemetry.Secret `name:"api-key" env:"CRIER_BOT_API_KEY" help:"API key to set alerts for whoever asks. Default: the embedded run's; none: it sets none."`
+	APIKey   telemetry.Secret `name:"api-key" env:"CRIER_BOT_API_KEY" help:"API key (scope alerts:write) to set alerts for whoever asks. Default: the embedded run's; none: it sets none."`
 	QuoteURL string           `name:"quote-url" env:"CRIER_BOT_QUOTE_URL" default:"https://stooq.com/q/l/?s={symbol}&f=sd2t2ohlcv&h&e=csv" help:"Source of stock quotes, CSV."`
 }
 

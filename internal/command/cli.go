@@ -21,10 +21,10 @@ const Version = "0.1.0"
 
 // cli is the whole command line.
 type cli struct {
-	LogLevel  string `env:"CRIER_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
-	LogFormat string `env:"CRIER_LOG_FORMAT" default:"text" help:"text or json."`
-	Config    string `env:"CRIER_CONFIG" help:"File with lines NAME=value of the variables that the environment does not set."`
-	DataDir   string `env:"CRIER_DATA_DIR" default:".crier" help:"Where the embedded parts keep their data; a restart finds it again."`
+	LogLevel  string `complete:"debug,info,warn,error" env:"CRIER_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogFormat string `complete:"text,json" env:"CRIER_LOG_FORMAT" default:"text" help:"text or json."`
+	Config    string `complete:"file" env:"CRIER_CONFIG" help:"File with lines NAME=value of the variables that the environment does not set."`
+	DataDir   string `complete:"file" env:"CRIER_DATA_DIR" default:".crier" help:"Where the embedded parts keep their data; a restart finds it again."`
 
 	Run      runCmd      `cmd:"" default:"withargs" help:"Run every part in one process, on embedded Kafka, Postgres and mail catcher where no others are named (the default)."`
 	Gateway  gatewayCmd  `cmd:"" help:"Run the HTTP part alone."`
@@ -43,6 +43,7 @@ type cli struct {
 	Users    usersCmd    `cmd:"" help:"Export or erase all that is kept of a user."`
 	Rooms    roomsCmd    `cmd:"" help:"Make, list and remove chat rooms."`
 	Bench    benchCmd    `cmd:"" help:"Put load on Crier's own pipeline and print a table."`
+	Complete completeCmd `cmd:"" name:"completion" help:"Print the script that completes commands and flags in a shell."`
 	Health   healthCmd   `cmd:"" help:"Ask the admin listener whether this installation is ready; for containers."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 	Help     helpCmd     `cmd:"" help:"Show the help of a command."`
@@ -100,6 +101,10 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 			panic(e)
 		}
 	}()
+	if len(p.Args) > 0 && p.Args[0] == completeWord {
+		printCandidates(p.Stdout, parser.Model, p.Args[1:])
+		return 0
+	}
 	set := newSettings(parser)
 	if err := kong.Resolvers(set).Apply(parser); err != nil {
 		fmt.Fprintln(p.Stderr, "crier:", err)

@@ -24,8 +24,8 @@ type kafkaFlags struct {
 	KafkaBrokers  []string         `env:"CRIER_KAFKA_BROKERS" help:"Bootstrap servers, comma-separated. Empty: the embedded broker."`
 	TopicPrefix   string           `env:"CRIER_TOPIC_PREFIX" help:"Put before every topic and group name."`
 	KafkaTLS      bool             `env:"CRIER_KAFKA_TLS" help:"Speak TLS to Kafka."`
-	KafkaCAFile   string           `env:"CRIER_KAFKA_CA_FILE" help:"Certificate authority of Kafka's certificates, PEM; empty: the system's."`
-	KafkaSASL     string           `env:"CRIER_KAFKA_SASL" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."`
+	KafkaCAFile   string           `complete:"file" env:"CRIER_KAFKA_CA_FILE" help:"Certificate authority of Kafka's certificates, PEM; empty: the system's."`
+	KafkaSASL     string           `complete:"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512" env:"CRIER_KAFKA_SASL" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."`
 	KafkaUser     string           `env:"CRIER_KAFKA_USER" help:"SASL user."`
 	KafkaPassword telemetry.Secret `env:"CRIER_KAFKA_PASSWORD" help:"SASL password."`
 }
@@ -100,7 +100,7 @@ func (f databaseFlags) open(ctx context.Context) (*postgres.DB, error) {
 // userFlags say who the users are and how their tokens are checked.
 type userFlags struct {
 	JWTSecret        telemetry.Secret `env:"CRIER_JWT_SECRET" help:"HS256 secret, at least 32 bytes. Embedded: generated once and kept in the data dir."`
-	JWTPublicKeyFile string           `env:"CRIER_JWT_PUBLIC_KEY_FILE" help:"Public key (PEM) of the identity provider whose tokens are accepted."`
+	JWTPublicKeyFile string           `complete:"file" env:"CRIER_JWT_PUBLIC_KEY_FILE" help:"Public key (PEM) of the identity provider whose tokens are accepted."`
 	JWKSURL          string           `env:"CRIER_JWKS_URL" help:"Address of the identity provider's keys."`
 	JWTAudience      []string         `env:"CRIER_JWT_AUDIENCE" help:"Audiences (aud) of which a token must name one. Empty: not checked, so that tokens of other applications of the same provider are accepted."`
 	JWTIssuer        string           `env:"CRIER_JWT_ISSUER" help:"Issuer (iss) that a token must name. Empty: not checked."`
@@ -129,13 +129,13 @@ func (f userFlags) authority(log *slog.Logger) (*token.Authority, error) {
 // gatewayFlags are the HTTP part's.
 type gatewayFlags struct {
 	HTTPAddr       string           `name:"http-addr" env:"CRIER_HTTP_ADDR" default:"127.0.0.1:8080" help:"Gateway listener; port 0 takes a free one."`
-	APIKey         telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key of a service that may send. Embedded: generated once."`
+	APIKey         telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key of a service that may do everything. Embedded: generated once."`
 	AccessTTL      time.Duration    `name:"access-ttl" env:"CRIER_ACCESS_TTL" default:"30m" help:"Life of an access token."`
 	RefreshTTL     time.Duration    `name:"refresh-ttl" env:"CRIER_REFRESH_TTL" default:"720h" help:"Life of a session without use."`
 	AllowedOrigins []string         `env:"CRIER_ALLOWED_ORIGINS" help:"Origins whose pages may use the API and open sockets. Default: the same origin."`
 	AllowedHosts   []string         `env:"CRIER_ALLOWED_HOSTS" help:"Names that clients may ask by, beside that of CRIER_PUBLIC_URL, IP addresses and localhost; *: any. Others are refused on a loopback listener, and wherever one of the two is set."`
-	TLSCert        string           `name:"tls-cert" env:"CRIER_TLS_CERT" help:"Certificate file, PEM; with the key, TLS and HTTP/2 are served."`
-	TLSKey         string           `name:"tls-key" env:"CRIER_TLS_KEY" help:"Key file of the certificate."`
+	TLSCert        string           `complete:"file" name:"tls-cert" env:"CRIER_TLS_CERT" help:"Certificate file, PEM; with the key, TLS and HTTP/2 are served."`
+	TLSKey         string           `complete:"file" name:"tls-key" env:"CRIER_TLS_KEY" help:"Key file of the certificate."`
 	TrustedProxies []string         `env:"CRIER_TRUSTED_PROXIES" help:"Addresses and ranges of proxies, whose X-Forwarded-For and X-Forwarded-Proto are believed."`
 	CompatOpen     []string         `env:"CRIER_COMPAT_OPEN" help:"Older systems (data-pusher, notifications) whose requests are accepted without the credentials that those systems did not ask for: from loopback and CRIER_COMPAT_NETWORKS only."`
 	CompatNetworks []string         `env:"CRIER_COMPAT_NETWORKS" help:"Addresses and ranges, beside loopback, that CRIER_COMPAT_OPEN holds for."`
@@ -192,7 +192,7 @@ type consumerFlags struct {
 	InboxRetention time.Duration    `env:"CRIER_INBOX_RETENTION" default:"2160h" help:"How long notifications are kept."`
 	SMTPURL        telemetry.Secret `name:"smtp-url" env:"CRIER_SMTP_URL" help:"Mail server: smtp://user:password@host:587 (STARTTLS required), smtps://host:465, smtp+plain://host:25 for a local relay. Embedded: the mail catcher."`
 	MailFrom       string           `name:"mail-from" env:"CRIER_MAIL_FROM" default:"Crier <alerts@localhost>" help:"Sender of mails."`
-	MailTemplates  string           `name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt, reset.html, confirm.txt and confirm.html. Default: the built-in ones."`
+	MailTemplates  string           `complete:"file" name:"mail-templates" env:"CRIER_MAIL_TEMPLATES" help:"Folder with subject.txt, notification.txt, notification.html and, if they are to be others, reset.txt, reset.html, confirm.txt and confirm.html. Default: the built-in ones."`
 	MailRate       float64          `name:"mail-rate" env:"CRIER_MAIL_RATE" default:"0" help:"Mails a second to the server; 0: as fast as it takes them."`
 
 	WebhookRetention time.Duration `env:"CRIER_WEBHOOK_RETENTION" default:"720h" help:"How long items that were pushed in, and attempts at delivering them, are kept."`

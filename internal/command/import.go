@@ -22,7 +22,7 @@ type importCmd struct {
 	kafkaFlags    `embed:""`
 	userFlags     `embed:""`
 	webhookFlags  `embed:""`
-	File          string `arg:"" optional:"" help:"The file; - or nothing is standard input. Each line is a JSON object whose type is user, room, account, destination or alert."`
+	File          string `complete:"file" arg:"" optional:"" help:"The file; - or nothing is standard input. Each line is a JSON object whose type is user, room, account, destination or alert."`
 }
 
 // maxImportLine bounds one line.

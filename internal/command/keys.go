@@ -24,7 +24,7 @@ type keysCmd struct {
 type keysAddCmd struct {
 	databaseFlags `embed:""`
 	Owner         string     `arg:"" help:"Name of the service: its sends are idempotent under it."`
-	Scope         namesFlag  `aliases:"scopes" placeholder:"SCOPE,..." help:"What the key may do, a comma list of the scopes above. Without it: everything."`
+	Scope         namesFlag  `complete:"scopes" aliases:"scopes" placeholder:"SCOPE,..." help:"What the key may do, a comma list of the scopes above. Without it: everything."`
 	Kind          namesFlag  `aliases:"kinds" placeholder:"KIND,..." help:"Kinds of notifications that it may send, a comma list of names and of prefixes that end in *. Without it: any."`
 	Expires       expiryFlag `placeholder:"WHEN" help:"When it ends: after a duration (90d, 12h), or at a date or time in UTC (2030-01-31, 2030-01-31T12:00:00Z). Without it, and with never: not."`
 	keyFlags      `embed:""`

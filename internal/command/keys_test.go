@@ -12,6 +12,7 @@ import (
 	"crier/internal/command"
 	"crier/internal/criertest"
 	"crier/internal/scope"
+	"crier/internal/token"
 )
 
 // run runs one command in this process.
@@ -152,6 +153,39 @@ func TestKeysHelp(t *testing.T) {
 	for _, name := range scope.Names() {
 		if !strings.Contains(text, name) {
 			t.Errorf("the help does not name %s: %s", name, text)
+		}
+	}
+}
+
+// crier token --scope makes a token of a service, in the claim's form.
+func TestServiceTokenCommand(t *testing.T) {
+	t.Parallel()
+	secret := strings.Repeat("s", 32)
+	tokens, err := token.New(token.Config{Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flags, want := range map[string]string{"": "a user", "--scope=send:users,sent:recall": "send:users sent:recall"} {
+		args := []string{"token", "--user", "shop", "--jwt-secret", secret}
+		if flags != "" {
+			args = append(args, flags)
+		}
+		code, out, stderr := run(t, args...)
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		id, err := tokens.Check(t.Context(), strings.TrimSpace(out))
+		got := "a user"
+		if id.Service {
+			got = strings.Join(id.Grant.Names(), " ")
+		}
+		if err != nil || got != want || id.UserID != "shop" {
+			t.Errorf("%s: %+v, %v, want %s", flags, id, err, want)
+		}
+	}
+	for _, flag := range []string{"--scope=", "--scope=crier:send:users", "--scope=all"} {
+		if code, out, stderr := run(t, "token", "--user", "shop", "--jwt-secret", secret, flag); code != 1 || out != "" || !strings.Contains(stderr, "scope: ") {
+			t.Errorf("%s: %d %s %s", flag, code, out, stderr)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (c *listenCmd) Run(e *env) error {
 	text := string(c.Token)
 	if text == "" && c.User != "" {
 		var err error
-		if text, err = e.mint(c.mintFlags, event.UserID(c.User), 12*time.Hour); err != nil {
+		if text, err = e.mint(c.mintFlags, token.Identity{UserID: event.UserID(c.User)}, 12*time.Hour); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,8 @@ func (c *listenCmd) Run(e *env) error {
 
 // tokenCmd mints a token.
 type tokenCmd struct {
-	User      string        `short:"u" required:"" help:"User the token speaks for."`
+	User      string        `short:"u" required:"" help:"User that the token speaks for; with --scope, the service."`
+	Scope     namesFlag     `complete:"scopes" aliases:"scopes" placeholder:"SCOPE,..." help:"Make it a service's token that may do this, a comma list of the scopes of crier keys add."`
 	TTL       time.Duration `name:"ttl" default:"12h" help:"How long it is good."`
 	mintFlags `embed:""`
 }
@@ -83,7 +84,14 @@ type mintFlags struct {
 
 // Run is called by the parser.
 func (c *tokenCmd) Run(e *env) error {
-	text, err := e.mint(c.mintFlags, event.UserID(c.User), c.TTL)
+	id := token.Identity{UserID: event.UserID(c.User), Service: c.Scope.given}
+	if id.Service {
+		var err error
+		if id.Grant, err = grantOf(c.Scope, namesFlag{}); err != nil {
+			return err
+		}
+	}
+	text, err := e.mint(c.mintFlags, id, c.TTL)
 	if err != nil {
 		return err
 	}
@@ -92,9 +100,9 @@ func (c *tokenCmd) Run(e *env) error {
 }
 
 // mint makes a token with the flags' secret, or the data dir's.
-func (e *env) mint(f mintFlags, uid event.UserID, ttl time.Duration) (string, error) {
+func (e *env) mint(f mintFlags, id token.Identity, ttl time.Duration) (string, error) {
 	var v event.Invalid
-	v.CheckUserID("user", uid)
+	v.CheckUserID("user", id.UserID)
 	if err := v.Err(); err != nil {
 		return "", err
 	}
@@ -111,5 +119,6 @@ func (e *env) mint(f mintFlags, uid event.UserID, ttl time.Duration) (string, er
 		return "", err
 	}
 	now := time.Now()
-	return a.Mint(token.Identity{UserID: uid, Expires: now.Add(ttl)}, now)
+	id.Expires = now.Add(ttl)
+	return a.Mint(id, now)
 }

@@ -16,7 +16,7 @@ type usersCmd struct {
 
 type serviceFlags struct {
 	URL    string           `name:"url" env:"CRIER_URL" help:"Base URL of a gateway. Default: the embedded run of this data dir."`
-	APIKey telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key of a service. Default: the embedded run's."`
+	APIKey telemetry.Secret `name:"api-key" env:"CRIER_API_KEY" help:"Key of a service (scopes users:export, users:erase). Default: the embedded run's."`
 	ID     string           `arg:"" help:"The user's id; with an identity provider its sub."`
 }
 
