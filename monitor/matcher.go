@@ -124,8 +124,8 @@ const stopWithin = 3 * time.Second
 func (m *matcher) step(ctx, work context.Context) error {
 	poll, cancel := context.WithTimeout(ctx, commitEvery)
 	m.mu.Lock()
-	if m.changed {
-		cancel() // there is something to do at once
+	if m.changed && m.snapshot != "" {
+		cancel() // there is something to do at once; without an index, refresh has nothing to read
 	}
 	m.wake = cancel
 	m.mu.Unlock()

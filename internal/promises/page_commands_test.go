@@ -2,6 +2,7 @@ package promises
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -24,6 +25,9 @@ func TestPageCommandsRun(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-ec", line)
 		cmd.Dir = elsewhere
+		// A test binary outside of the go command's folder is named as it is: it is to
+		// be the program then, and not to run all tests.
+		cmd.Env = append(os.Environ(), "CRIER_TEST_CHILD=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s\n%v\n%s", line, err, out)
 		}

@@ -2,6 +2,7 @@ package promises
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,5 +74,26 @@ func rebalance(t *testing.T, brokers string) {
 		for i, body := range bodies {
 			requireOffsets(t, u, ids[s][i], watched(t, body, ticks[s], offsets[s]))
 		}
+	}
+}
+
+// A monitor that has no partition yet does nothing when alerts change, instead of
+// polling in a busy loop: it waits for the member that holds the partition, which
+// may be for ever.
+func TestStandbyMonitorIsIdle(t *testing.T) {
+	t.Parallel()
+	p := criertest.NewParts(t, criertest.Broker(t), "1", "CRIER_FEEDS=none")
+	gateway := p.Start("gateway")
+	p.Start("monitor")
+	standby := p.Start("monitor")
+	mustAlertBody(t, gateway.SignUp("ann"), map[string]string{"symbol": "X", "condition": "above", "target": "10"})
+	if strings.Contains(standby.Log(), "msg=matching") {
+		t.Fatalf("the second monitor took the partition:\n%s", standby.Log())
+	}
+	const window = 3 * time.Second
+	before := standby.Metric("process_cpu_seconds_total")
+	<-time.After(window)
+	if used := standby.Metric("process_cpu_seconds_total") - before; used > window.Seconds()/4 {
+		t.Errorf("a monitor without partitions used %.2f s of processor time in %v", used, window)
 	}
 }
