@@ -536,3 +536,32 @@ func TestSwaggerScopes(t *testing.T) {
 		t.Errorf("%d operations have scopes that no route needs", -found)
 	}
 }
+
+// A rotation gives a service no further sends: they are counted by its name.
+func TestLimitOutlivesRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.ExternalUsers, c.SendLimitKey = true, 1 })
+	first, _, err := w.users.MakeKey(t.Context(), user.Key{Owner: "shop", Grant: scope.Grant{All: true}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, 10_000)
+	for i := range ids {
+		ids[i] = fmt.Sprint(i)
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, text := w.ask("POST", "/api/v1/notifications", `{"user_ids":`+string(list)+`,"title":"x"}`, withKey(first)); status != 202 {
+		t.Fatalf("%d %.200s", status, text)
+	}
+	second, _, _, err := w.users.RotateKey(t.Context(), "shop", user.Rotation{Overlap: time.Hour}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Many times what a second refills, however slow this machine is.
+	if status, h, text := w.ask("POST", "/api/v1/notifications", `{"user_ids":`+string(list)+`,"title":"x"}`, withKey(second)); status != 429 || h.Get("Retry-After") == "" {
+		t.Errorf("after the rotation: %d %.200s", status, text)
+	}
+}

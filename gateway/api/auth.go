@@ -36,7 +36,7 @@ func (p Principal) Sender() string {
 	case p.ByToken:
 		return "service:" + p.Service // the provider's names are not those of keys
 	case p.Service != "":
-		return "key:" + p.Service
+		return user.KeySender(p.Service)
 	}
 	return "user:" + string(p.UserID)
 }

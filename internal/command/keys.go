@@ -9,6 +9,7 @@ import (
 
 	"crier/internal/event"
 	"crier/internal/postgres"
+	"crier/internal/schedule"
 	"crier/internal/scope"
 	"crier/internal/user"
 )
@@ -237,11 +238,23 @@ type keysRevokeCmd struct {
 	databaseFlags `embed:""`
 	Owner         string `arg:"" help:"Name of the service."`
 	ID            int64  `name:"id" help:"Only this key, by the id that crier keys list shows."`
+	CancelSends   bool   `help:"Cancel all that is scheduled in the service's name, by whichever key, and print how many sends that were."`
 }
 
 // Run is called by the parser.
 func (c *keysRevokeCmd) Run(e *env) error {
-	return e.withUsers(c.databaseFlags, func(s *user.Store) error { return s.RevokeKeys(e.ctx, c.Owner, c.ID, time.Now()) })
+	return e.withDatabase(c.databaseFlags, func(db *postgres.DB) error {
+		err := user.New(db).RevokeKeys(e.ctx, c.Owner, c.ID, time.Now())
+		// The keys may be ended already, and their sends not.
+		if !c.CancelSends || err != nil && !errors.Is(err, user.ErrNoKey) {
+			return err
+		}
+		n, err := schedule.New(db).CancelAll(e.ctx, user.KeySender(c.Owner), time.Now())
+		if err == nil {
+			e.printf("%d\n", n)
+		}
+		return err
+	})
 }
 
 // spanFlag is a duration that may be in days.
@@ -313,6 +326,11 @@ func (f expiryFlag) at(now time.Time) (*time.Time, error) {
 
 // withUsers opens the users' store for one command.
 func (e *env) withUsers(f databaseFlags, fn func(*user.Store) error) error {
+	return e.withDatabase(f, func(db *postgres.DB) error { return fn(user.New(db)) })
+}
+
+// withDatabase opens the database for one command.
+func (e *env) withDatabase(f databaseFlags, fn func(*postgres.DB) error) error {
 	db, err := e.openDatabase(f)
 	if err != nil {
 		return err
@@ -321,7 +339,7 @@ func (e *env) withUsers(f databaseFlags, fn func(*user.Store) error) error {
 	if err := db.CheckSchema(e.ctx); err != nil {
 		return err
 	}
-	return fn(user.New(db))
+	return fn(db)
 }
 
 // openDatabase falls back to the embedded run's Postgres.

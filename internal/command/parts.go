@@ -32,7 +32,7 @@ type gatewayCmd struct {
 func (c *gatewayCmd) Run(e *env) error {
 	return e.serve(c.kafkaFlags, c.databaseFlags, c.adminFlags, c.startFlags, gateway.Topics, func(h *host) error {
 		if c.APIKey == "" {
-			e.log.Warn("CRIER_API_KEY is not set: only keys from the database may send")
+			e.log.Info("CRIER_API_KEY is not set: services need keys of crier keys add")
 		}
 		g, err := c.build(h)
 		if err != nil {

@@ -165,7 +165,7 @@ func TestKeySchedulesAndEnds(t *testing.T) {
 		}
 		return "/notifications/scheduled/" + accepted.EventID
 	}
-	soon, late := schedule("soon", 3*time.Second), schedule("late", time.Hour)
+	soon, late, third := schedule("soon", 3*time.Second), schedule("late", time.Hour), schedule("third", time.Hour)
 	second := key("keys", "rotate", "shop", "--overlap", "0s")
 	if err := first.Do(t.Context(), "DELETE", late, nil, nil); status(err) != http.StatusUnauthorized || !strings.Contains(err.Error(), "expired at") {
 		t.Errorf("the ended key: %v", err)
@@ -180,5 +180,21 @@ func TestKeySchedulesAndEnds(t *testing.T) {
 	}
 	if err := second.Do(t.Context(), "POST", "/rooms", map[string]string{"name": "den"}, nil); status(err) != http.StatusForbidden {
 		t.Errorf("beyond its scopes: %v", err)
+	}
+	for _, want := range []string{"1", "0"} { // the second time there are neither keys nor sends
+		if out, stderr, err := p.Run(t.Context(), "", "keys", "revoke", "shop", "--cancel-sends"); err != nil || strings.TrimSpace(out) != want {
+			t.Errorf("cancelled %q, want %s: %v %s", out, want, err, stderr)
+		}
+	}
+	if out, stderr, err := p.Run(t.Context(), "", "keys", "add", "shop", "--scope", "sent:read"); err != nil {
+		t.Error(err, stderr)
+	} else {
+		var state struct {
+			State string `json:"state"`
+		}
+		reader := &client.Client{Base: ann.Base, APIKey: criertest.Lines(out)[0]}
+		if err := reader.Do(t.Context(), "GET", third, nil, &state); err != nil || state.State != "cancelled" {
+			t.Errorf("the third is %+v, %v", state, err)
+		}
 	}
 }

@@ -265,6 +265,18 @@ func (s *Store) Cancel(ctx context.Context, sender, eventID string, now time.Tim
 	}
 }
 
+// CancelAll ends all sends of a sender that are not being delivered yet, and returns how
+// many there were. The primary key begins with the sender.
+func (s *Store) CancelAll(ctx context.Context, sender string, now time.Time) (int64, error) {
+	tag, err := s.db.Exec(ctx, `
+		update pending_sends set cancelled_at = $2
+		where sender = $1 and cancelled_at is null and stored_at is null and done_at is null`, sender, now)
+	if err != nil {
+		return 0, fmt.Errorf("cancelling a sender's sends: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
 // Prune forgets what was done or cancelled long ago.
 func (s *Store) Prune(ctx context.Context, now time.Time) error {
 	_, err := s.db.Exec(ctx, `

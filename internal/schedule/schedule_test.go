@@ -183,3 +183,44 @@ func TestNextDue(t *testing.T) {
 		t.Errorf("in %v, want %v", d, want)
 	}
 }
+
+// All sends of one sender are cancelled that are not delivered yet, and nobody else's.
+func TestCancelAll(t *testing.T) {
+	t.Parallel()
+	db, s := newStore(t)
+	ctx := t.Context()
+	for n := range 5 {
+		keep(t, db, send(n, now.Add(time.Duration(n)*time.Minute)))
+	}
+	other := send(9, now)
+	other.Sender = "you"
+	keep(t, db, other)
+	taken, err := s.Take(ctx, now.Add(time.Minute), 10)
+	if err != nil || len(taken) != 3 {
+		t.Fatal(taken, err)
+	}
+	for i := range taken {
+		if taken[i].EventID != "e0" {
+			continue
+		}
+		if err := s.Done(ctx, &taken[i], now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Cancel(ctx, "me", "e4", now); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{3, 0} {
+		if n, err := s.CancelAll(ctx, "me", now); err != nil || n != want {
+			t.Errorf("call %d: %d, %v, want %d", i, n, err, want)
+		}
+	}
+	for id, want := range map[string]string{"e0": "delivered", "e1": "cancelled", "e2": "cancelled", "e3": "cancelled", "e4": "cancelled"} {
+		if st, err := s.Get(ctx, "me", id); err != nil || st.State != want {
+			t.Errorf("%s is %+v, %v, want %s", id, st, err, want)
+		}
+	}
+	if st, err := s.Get(ctx, "you", "e9"); err != nil || st.State != "scheduled" {
+		t.Errorf("another's is %+v, %v", st, err)
+	}
+}

@@ -21,6 +21,9 @@ var (
 // MaxKeys is how many good keys one owner may have.
 const MaxKeys = 20
 
+// KeySender is by what name the sends of an owner's keys are known.
+func KeySender(owner string) string { return "key:" + owner }
+
 // Key is a service's API key as it can be shown: the secret is known only when it is
 // made. Its id names it among the keys of its owner.
 type Key struct {
