@@ -121,7 +121,8 @@ func New(cfg Config, db *postgres.DB, k *kafka.Client, tokens *token.Authority, 
 			AccessTTL: cfg.AccessTTL, RefreshTTL: cfg.RefreshTTL, Symbols: cfg.Symbols, MailPage: cfg.MailPage, Command: cfg.Command, StartCommand: cfg.StartCommand, KafkaAddr: cfg.KafkaAddr, HTTPSFunc: g.https, RemoteFunc: g.remote, SameOriginFunc: g.sameOrigin},
 		DB: db, Inbox: inboxes, Alerts: alert.New(db, cfg.AlertLimit), Users: users, Destinations: destination.New(db), Guard: guard, Prices: price.New(db), CandleStore: candle.New(db),
 		Schedule: schedule.New(db), Rooms: rooms, Presence: g.presence, Tokens: tokens,
-		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool}, Log: g.log,
+		Kafka: k, Hub: g.hub, SSE: &sse.Server{Hub: g.hub, Pool: g.pool}, WS: &ws.Server{Hub: g.hub, Pool: g.pool},
+		Log: slog.New(lifecycle.Rare(g.log.Handler())), // what fails may fail for each request
 	}
 	if db != nil { // what only checks a configuration has none
 		g.api.Conns = int(db.Config().MaxConns)
@@ -265,6 +266,7 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	for _, h := range g.health {
 		errs = append(errs, h.Ready(ctx))
 	}
+	errs = append(errs, g.presence.Ready(ctx))
 	return errors.Join(errs...)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"crier/consumer/mail"
+	"crier/internal/lifecycle"
 	"crier/internal/postgres"
 )
 
@@ -49,7 +50,7 @@ func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, confirma
 		// New jobs are announced (LISTEN); this is for announcements that were missed.
 		FetchPollInterval: 5 * time.Second,
 		JobTimeout:        jobTimeout,
-		Logger:            slog.New(quiet{log.Handler()}),
+		Logger:            slog.New(quiet{lifecycle.Rare(log.Handler())}),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up the job queue: %w", err)
@@ -60,6 +61,10 @@ func New(db *postgres.DB, mails *mail.Worker, resets *mail.ResetWorker, confirma
 // quiet passes warnings and errors only: what the library finds worth an
 // operator's eyes.
 type quiet struct{ slog.Handler }
+
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
 
 func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)

@@ -74,9 +74,11 @@ type Handler interface {
 
 // Presence is safe for concurrent use. Run is its life.
 type Presence struct {
-	store Store
-	kafka Producer
-	log   *slog.Logger
+	store    Store
+	kafka    Producer
+	log      *slog.Logger
+	renewing *lifecycle.Health
+	parting  *lifecycle.Health
 
 	mu      sync.Mutex // guards the rest
 	gateway string     // the lease's holder: another one after each loss; "" while there is none
@@ -88,7 +90,9 @@ type Presence struct {
 
 // New makes a Presence.
 func New(store Store, k Producer, log *slog.Logger) *Presence {
-	return &Presence{store: store, kafka: k, log: log, conns: make(map[string]*Conn), leaving: make(map[*Conn]time.Time), wake: make(chan struct{}, 1)}
+	return &Presence{store: store, kafka: k, log: log,
+		renewing: lifecycle.NewHealth(log, "renewing the lease of chat connections"), parting: lifecycle.NewHealth(log, "parting connections that have ended"),
+		conns: make(map[string]*Conn), leaving: make(map[*Conn]time.Time), wake: make(chan struct{}, 1)}
 }
 
 // Conn is one connection that may be in rooms.
@@ -369,6 +373,7 @@ func (p *Presence) renew(ctx context.Context) bool {
 	var err error
 	if gateway != "" {
 		if err = p.store.Renew(ctx, gateway); err == nil {
+			p.renewing.Report(nil)
 			return true
 		}
 		if errors.Is(err, room.ErrLeaseLost) {
@@ -380,11 +385,12 @@ func (p *Presence) renew(ctx context.Context) bool {
 			p.mu.Lock()
 			p.gateway = gateway
 			p.mu.Unlock()
+			p.renewing.Report(nil)
 			return true
 		}
 	}
 	if ctx.Err() == nil || !errors.Is(context.Cause(ctx), lifecycle.ErrStopped) {
-		p.log.Warn("the lease of chat connections was not renewed", "error", err)
+		p.renewing.Report(err)
 	}
 	return false
 }
@@ -435,20 +441,16 @@ func (p *Presence) settleOwed(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
+	var errs []error
 	for _, c := range owed {
-		if !c.chatting {
-			continue
-		}
-		if err := p.store.Leave(ctx, room.Connection{ID: c.id, Gateway: c.gateway}); err != nil {
-			p.log.Warn("a place in the chat was not given back; it is tried again", "error", err)
+		if c.chatting {
+			errs = append(errs, p.store.Leave(ctx, room.Connection{ID: c.id, Gateway: c.gateway}))
 		}
 	}
-	if len(recs) == 0 {
-		return
+	if len(recs) > 0 {
+		errs = append(errs, p.kafka.Produce(ctx, recs...))
 	}
-	if err := p.kafka.Produce(ctx, recs...); err != nil {
-		p.log.Warn("requests to part were not written; they are tried again", "error", err)
-	}
+	p.parting.Report(errors.Join(errs...))
 }
 
 // mend makes requests again that were not answered, and parts what the database
@@ -488,7 +490,10 @@ func (p *Presence) mend(ctx context.Context) {
 	if err == nil && len(recs) > 0 {
 		err = p.kafka.Produce(ctx, recs...)
 	}
-	if err != nil && ctx.Err() == nil {
-		p.log.Warn("comparing chat connections with the database", "error", err)
+	if ctx.Err() == nil {
+		p.parting.Report(err)
 	}
 }
+
+// Ready says whether connections may chat: not without a lease.
+func (p *Presence) Ready(ctx context.Context) error { return p.renewing.Ready(ctx) }

@@ -134,23 +134,13 @@ func (c Config) mechanism() (sasl.Mechanism, error) {
 
 // logger passes what the library finds worth a warning, without its repeats: in an
 // outage it says the same of each broker at each try.
-type logger struct {
-	log     *slog.Logger
-	repeats *lifecycle.Repeats
-}
+type logger struct{ log *slog.Logger }
 
-func newLogger(log *slog.Logger) logger { return logger{log, lifecycle.NewRepeats()} }
+func newLogger(log *slog.Logger) logger { return logger{slog.New(lifecycle.Rare(log.Handler()))} }
 
 func (l logger) Level() kgo.LogLevel { return kgo.LogLevelWarn }
 
 func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
-	write, skipped := l.repeats.Next(msg)
-	if !write {
-		return
-	}
-	if skipped > 0 {
-		kv = append(kv, "repeated", skipped)
-	}
 	at := slog.LevelWarn
 	if level == kgo.LogLevelError {
 		at = slog.LevelError

@@ -37,7 +37,7 @@ var may = map[string][]string{
 	// The three parts never import each other: they meet in Kafka's topics, in
 	// Postgres and in the domain packages.
 	"consumer":          all(domain, base, values, only("consumer/delivery", "consumer/mail", "consumer/webhook")),
-	"consumer/delivery": only("consumer/mail", "internal/postgres"),
+	"consumer/delivery": only("consumer/mail", "internal/lifecycle", "internal/postgres"),
 	"consumer/mail":     all(values, only("internal/inbox", "internal/user")),
 	"consumer/webhook":  all(values, only("internal/destination", "internal/lifecycle")),
 	"gateway":           all(domain, base, values, only("docs", "static", "internal/hostname", "gateway/api", "gateway/compat", "gateway/hub", "gateway/presence", "gateway/sse", "gateway/wire", "gateway/ws")),

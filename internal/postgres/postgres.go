@@ -78,6 +78,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		}
 		return nil
 	}
+	pc.ConnConfig.Tracer = readOnly{}
+	pc.AfterRelease = func(conn *pgx.Conn) bool { return !wasReadOnly(conn) }
+	pc.ConnConfig.DialFunc = dialer().DialContext
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("making a pool: %w", err)
