@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -244,9 +245,19 @@ type keysRevokeCmd struct {
 // Run is called by the parser.
 func (c *keysRevokeCmd) Run(e *env) error {
 	return e.withDatabase(c.databaseFlags, func(db *postgres.DB) error {
-		err := user.New(db).RevokeKeys(e.ctx, c.Owner, c.ID, time.Now())
-		// The keys may be ended already, and their sends not.
-		if !c.CancelSends || err != nil && !errors.Is(err, user.ErrNoKey) {
+		store := user.New(db)
+		err := store.RevokeKeys(e.ctx, c.Owner, c.ID, time.Now())
+		if c.CancelSends && errors.Is(err, user.ErrNoKey) {
+			// Ended before, as when the command is run again; what never was is an error.
+			keys, listErr := store.Keys(e.ctx)
+			if listErr != nil {
+				return listErr
+			}
+			if slices.ContainsFunc(keys, func(k user.Key) bool { return k.Owner == c.Owner && (c.ID == 0 || k.ID == c.ID) }) {
+				err = nil
+			}
+		}
+		if err != nil || !c.CancelSends {
 			return err
 		}
 		n, err := schedule.New(db).CancelAll(e.ctx, user.KeySender(c.Owner), time.Now())

@@ -97,6 +97,15 @@ func TestKeysCommand(t *testing.T) {
 	if got := strings.Join(states, ", "); got != "old live, shop revoked, shop live" {
 		t.Errorf("states %s", got)
 	}
+	// Once more for what was read from Kafka since; a key that never was is a mistake.
+	if out := must("keys", "revoke", "shop", "--id", fmt.Sprint(made.Old.ID), "--cancel-sends"); out != "0\n" {
+		t.Errorf("cancelled %q", out)
+	}
+	for _, args := range [][]string{{"shop", "--id", "99"}, {"old", "--id", fmt.Sprint(made.ID)}, {"shup"}} {
+		if code, out, stderr := run(t, append([]string{"keys", "revoke", "--cancel-sends", database}, args...)...); code != 1 || out != "" || !strings.Contains(stderr, "no such key") {
+			t.Errorf("%v: %d %s %s", args, code, out, stderr)
+		}
+	}
 	must("keys", "add", "shop")
 	if code, _, stderr := run(t, "keys", "rotate", "shop", database); code != 1 || !strings.Contains(stderr, "--id") || !strings.Contains(stderr, fmt.Sprint(made.ID)) {
 		t.Errorf("rotating one of two without its id: %d %s", code, stderr)
