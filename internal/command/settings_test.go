@@ -51,6 +51,11 @@ func TestConfigurationFaults(t *testing.T) {
 			`CRIER_ADMIN_ADDR "localhost": must be host:port`, `CRIER_JWT_LEEWAY "1h0m0s": must be 0s to 10m`, `CRIER_USERS "all": must be own or external`, `CRIER_START_TIMEOUT "0s": must be more`,
 			`CRIER_TLS_CERT "/none": must be a certificate`, `CRIER_DATABASE_MAX_CONNS "0": must be at least 1`,
 		}},
+		{"what would not be used", "gateway", map[string]string{
+			"CRIER_KAFKA_BROKERS": "k:9092", "CRIER_KAFKA_USER": "u", "CRIER_KAFKA_PASSWORD": "hunter2", "CRIER_KAFKA_CA_FILE": "/ca.pem", "CRIER_TLS_CERT": "/cert.pem", "CRIER_JWT_SECRET": "a-secret-for-tests-of-32-bytes-and-more",
+		}, []string{
+			`CRIER_KAFKA_SASL: is required with CRIER_KAFKA_USER and CRIER_KAFKA_PASSWORD`, `CRIER_KAFKA_TLS: must be true with CRIER_KAFKA_CA_FILE`, `CRIER_TLS_CERT "/cert.pem": must be set together with CRIER_TLS_KEY`,
+		}},
 		{"monitor", "monitor", map[string]string{"CRIER_FEEDS": "nasdaq", "CRIER_SIMULATED_SEED": "-1"}, []string{
 			`CRIER_FEEDS "nasdaq": must be binance`, `CRIER_SIMULATED_SEED "-1": must be a whole number, 0 or more`, `CRIER_KAFKA_BROKERS: is required`, `CRIER_DATABASE_URL: is required`,
 		}},

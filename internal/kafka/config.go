@@ -76,6 +76,9 @@ func (c Config) options() ([]kgo.Opt, error) {
 	if c.Dial != nil {
 		opts = append(opts, kgo.Dialer(c.Dial))
 	}
+	if !c.TLS && c.CAFile != "" {
+		errs = append(errs, errors.New("CRIER_KAFKA_TLS: must be true with CRIER_KAFKA_CA_FILE"))
+	}
 	if c.TLS {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.CAFile != "" {
@@ -114,8 +117,10 @@ func validBroker(broker string) bool {
 }
 
 func (c Config) mechanism() (sasl.Mechanism, error) {
-	switch c.SASL {
-	case "":
+	if c.SASL == "" {
+		if c.User != "" || c.Password != "" {
+			return nil, errors.New("CRIER_KAFKA_SASL: is required with CRIER_KAFKA_USER and CRIER_KAFKA_PASSWORD")
+		}
 		return nil, nil
 	}
 	if c.User == "" {

@@ -254,6 +254,10 @@ type Ticket struct {
 // TicketTTL is how long a ticket can be used.
 const TicketTTL = 30 * time.Second
 
+// MaxTickets is how many unused tickets a user may have: with one more, the oldest cannot
+// be used.
+const MaxTickets = 100
+
 // MakeTicket makes a ticket that opens one stream.
 func (s *Store) MakeTicket(ctx context.Context, t Ticket, now time.Time) (string, error) {
 	text, hash := secret()
@@ -261,8 +265,13 @@ func (s *Store) MakeTicket(ctx context.Context, t Ticket, now time.Time) (string
 	if t.Session != "" {
 		session = &t.Session
 	}
-	_, err := s.db.Exec(ctx, `insert into stream_tickets (hash, user_id, session_id, token_ends, expires_at) values ($1, $2, $3::uuid, $4, $5)`,
-		hash, string(t.UserID), session, t.TokenEnds, now.Add(TicketTTL))
+	// Index stream_tickets_user. Of tickets that are made at the same moment a few more may
+	// stay.
+	_, err := s.db.Exec(ctx, `
+		with oldest as (delete from stream_tickets where hash in (
+			select hash from stream_tickets where user_id = $2 order by expires_at desc offset $6))
+		insert into stream_tickets (hash, user_id, session_id, token_ends, expires_at) values ($1, $2, $3::uuid, $4, $5)`,
+		hash, string(t.UserID), session, t.TokenEnds, now.Add(TicketTTL), MaxTickets-1)
 	if err != nil {
 		return "", fmt.Errorf("making a ticket: %w", err)
 	}

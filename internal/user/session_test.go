@@ -369,3 +369,28 @@ func (w *world) ids(query string) []string {
 	}
 	return list
 }
+
+// A user who asks for tickets and uses none has the newest of them.
+func TestTicketsOfOneUser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var tickets []string
+	for i := range user.MaxTickets + 5 {
+		text, err := w.MakeTicket(t.Context(), user.Ticket{UserID: "1", TokenEnds: now.Add(time.Hour)}, now.Add(time.Duration(i)*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tickets = append(tickets, text)
+	}
+	if _, err := w.MakeTicket(t.Context(), user.Ticket{UserID: "2", TokenEnds: now.Add(time.Hour)}, now); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count(`select count(*) from stream_tickets`); n != user.MaxTickets+1 {
+		t.Errorf("%d tickets are kept", n)
+	}
+	for i, text := range tickets {
+		if _, err := w.UseTicket(t.Context(), text, now); (err == nil) != (i >= 5) {
+			t.Errorf("ticket %d: %v", i, err)
+		}
+	}
+}

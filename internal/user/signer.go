@@ -24,10 +24,13 @@ const (
 // Signer reads the installation's key for a purpose, and makes it the first
 // time.
 func (s *Store) Signer(ctx context.Context, purpose string) (*Signer, error) {
-	var key string
-	err := s.db.QueryRow(ctx, `
-		insert into installation as i (name, value) values ($1, $2)
-		on conflict (name) do update set value = i.value returning value`, purpose, rand.Text()+rand.Text()).Scan(&key)
+	key, err := s.Noted(ctx, purpose)
+	if err == nil && key == "" {
+		// Another process may be making it now: the first one's counts.
+		err = s.db.QueryRow(ctx, `
+			insert into installation as i (name, value) values ($1, $2)
+			on conflict (name) do update set value = i.value returning value`, purpose, rand.Text()+rand.Text()).Scan(&key)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", purpose, err)
 	}
