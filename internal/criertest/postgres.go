@@ -42,17 +42,34 @@ func Postgres(tb testing.TB) string {
 // dropped after its test is over.
 func mustAdminister(tb testing.TB, p *embedded.Postgres, statement string) {
 	tb.Helper()
+	if err := administer(p, statement); err != nil {
+		tb.Fatalf("criertest: %v", err)
+	}
+}
+
+func administer(p *embedded.Postgres, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, p.URL())
 	if err != nil {
-		tb.Fatalf("criertest: connecting to the test cluster: %v", err)
+		return fmt.Errorf("connecting to the test cluster: %w", err)
 	}
 	_, err = conn.Exec(ctx, statement)
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
-		tb.Fatalf("criertest: %s: %v", statement, err)
+		return fmt.Errorf("%s: %w", statement, err)
 	}
+	return nil
 }
+
+// oddDefaults are settings that an operator's role may have, and on which nothing may
+// depend.
+const oddDefaults = `
+	alter role current_user set default_transaction_isolation = 'serializable';
+	alter role current_user set timezone = 'Asia/Kolkata';
+	alter role current_user set datestyle = 'SQL, DMY';
+	alter role current_user set intervalstyle = 'iso_8601';
+	alter role current_user set bytea_output = 'escape';
+	alter role current_user set extra_float_digits = 0`
 
 func startPostgres() (*embedded.Postgres, error) {
 	template, err := templateDir()
@@ -73,7 +90,7 @@ func startPostgres() (*embedded.Postgres, error) {
 		return nil, errors.Join(err, remove())
 	}
 	atEnd(func(ctx context.Context) error { return errors.Join(p.Stop(ctx), remove()) })
-	return p, nil
+	return p, administer(p, oddDefaults)
 }
 
 // templateDir is where the initialised cluster is kept between runs, for this

@@ -26,10 +26,13 @@ func dialer() *net.Dialer {
 // new connection in the place of such a one.
 type readOnly struct{}
 
-const readOnlyMark = "crier.read-only"
+const (
+	readOnlyMark  = "crier.read-only"
+	readOnlyState = "25006" // SQLSTATE read_only_sql_transaction
+)
 
 func (readOnly) mark(conn *pgx.Conn, err error) {
-	if sqlState(err) == "25006" { // read_only_sql_transaction
+	if sqlState(err) == readOnlyState {
 		conn.PgConn().CustomData()[readOnlyMark] = true
 	}
 }

@@ -71,9 +71,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	pc.ConnConfig.RuntimeParams["application_name"] = "crier"
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		// By a statement, because poolers refuse parameters of the session that they
-		// do not know.
-		if _, err := conn.Exec(ctx, fmt.Sprintf(`set idle_in_transaction_session_timeout = %d`, idleInTransaction.Milliseconds())); err != nil {
+		// By statements, because poolers refuse parameters of the session that they do
+		// not know. What queries rely on must not follow from how the database or the
+		// role was set up.
+		if _, err := conn.Exec(ctx, fmt.Sprintf(`set idle_in_transaction_session_timeout = %d; set default_transaction_isolation = 'read committed'; set timezone = 'UTC'`,
+			idleInTransaction.Milliseconds())); err != nil {
 			return fmt.Errorf("setting up a connection: %w", err)
 		}
 		return nil
@@ -89,7 +91,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("reaching Postgres at %s:%d: %w", pc.ConnConfig.Host, pc.ConnConfig.Port, err)
 	}
-	return &DB{pool}, nil
+	db := &DB{pool}
+	if err := db.checkEncoding(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // Step is one migration that was run.

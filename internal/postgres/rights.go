@@ -48,14 +48,30 @@ func (db *DB) CheckRights(ctx context.Context) error {
 	return nil
 }
 
-// Misconfigured says that trying again does not help: the password is wrong, or the
-// role may not log in (SQLSTATE class 28).
-func Misconfigured(err error) bool { return strings.HasPrefix(sqlState(err), "28") }
+// errEncoding is of a database that cannot hold every text.
+var errEncoding = errors.New("must be UTF8 (create database crier encoding 'UTF8' template template0)")
+
+func (db *DB) checkEncoding(ctx context.Context) error {
+	var encoding string
+	if err := db.QueryRow(ctx, `show server_encoding`).Scan(&encoding); err != nil {
+		return fmt.Errorf("reading the database's encoding: %w", err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the encoding of the database of CRIER_DATABASE_URL is %s: %w", encoding, errEncoding)
+	}
+	return nil
+}
+
+// Misconfigured says that trying again does not help: the password is wrong, the role
+// may not log in (SQLSTATE class 28), or the database has another encoding.
+func Misconfigured(err error) bool {
+	return strings.HasPrefix(sqlState(err), "28") || errors.Is(err, errEncoding)
+}
 
 // Away says that Postgres could not be asked, or could not answer: it is not
 // reached, is starting or stopping, or has no connection left (SQLSTATE classes 08,
-// 53 and 57, of which a cancelled query is no sign). The same request may succeed
-// later.
+// 53 and 57, of which a cancelled query is no sign), or is read-only (25006) until the
+// primary is back. The same request may succeed later.
 func Away(err error) bool {
 	var connect *pgconn.ConnectError
 	var network net.Error
@@ -63,7 +79,7 @@ func Away(err error) bool {
 	case s == "57014": // query_canceled: our own time limit, or a client that went away
 		return errors.Is(err, context.DeadlineExceeded)
 	case len(s) == 5:
-		return s[:2] == "08" || s[:2] == "53" || s[:2] == "57"
+		return s[:2] == "08" || s[:2] == "53" || s[:2] == "57" || s == readOnlyState
 	}
 	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
