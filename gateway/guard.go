@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -199,7 +198,7 @@ func (g *Gateway) https(r *http.Request) bool {
 	if r.TLS != nil || strings.HasPrefix(strings.ToLower(g.cfg.PublicURL), "https://") {
 		return true
 	}
-	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	peer, err := parseHop(r.RemoteAddr)
 	return err == nil && g.trusted(peer) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
@@ -252,19 +251,33 @@ func (g *Gateway) outer(next http.Handler) http.Handler {
 // remote is the client's address: the peer's, or what a trusted proxy says,
 // read from the right as far as proxies are trusted.
 func (g *Gateway) remote(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	addr, err := parseHop(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	list := hops(r)
-	for i := len(list) - 1; i >= 0 && g.trusted(host); i-- {
-		if hop, err := netip.ParseAddr(list[i]); err == nil {
-			host = hop.String()
-		} else {
+	for i := len(list) - 1; i >= 0 && g.trusted(addr); i-- {
+		hop, err := parseHop(list[i])
+		if err != nil {
 			break
 		}
+		addr = hop
 	}
-	return host
+	return addr.String()
+}
+
+// parseHop reads an address, with a port (as IIS and Azure's gateways write it) or
+// without. One client has one form, whatever it came through: no mapped IPv4
+// addresses, and no zones.
+func parseHop(s string) (netip.Addr, error) {
+	if withPort, err := netip.ParseAddrPort(s); err == nil {
+		return withPort.Addr().Unmap().WithZone(""), nil
+	}
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s = s[1 : len(s)-1]
+	}
+	addr, err := netip.ParseAddr(s)
+	return addr.Unmap().WithZone(""), err
 }
 
 // hops are the addresses that proxies say a request came through, the client's first.
@@ -280,12 +293,9 @@ func hops(r *http.Request) []string {
 	return list
 }
 
-func (g *Gateway) trusted(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(g.ranges.proxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+// trusted says whether an address of parseHop is that of a proxy of ours.
+func (g *Gateway) trusted(addr netip.Addr) bool {
+	return slices.ContainsFunc(g.ranges.proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // open reports whether a request may do without credentials what the older system
@@ -300,12 +310,12 @@ func (g *Gateway) open(r *http.Request, system string) bool {
 	if page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""; page && !hostname.Known(r.Host, g.hosts) {
 		return false
 	}
-	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	peer, err := parseHop(r.RemoteAddr)
 	if err != nil || !g.trusted(peer) && (r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "") {
 		return false // a proxy that is not trusted hides where the request comes from
 	}
 	for _, hop := range hops(r) {
-		if _, err := netip.ParseAddr(hop); err != nil {
+		if _, err := parseHop(hop); err != nil {
 			return false // and so does one that names no address
 		}
 	}
@@ -313,7 +323,6 @@ func (g *Gateway) open(r *http.Request, system string) bool {
 	if err != nil {
 		return false
 	}
-	addr = addr.Unmap()
 	return addr.IsLoopback() || slices.ContainsFunc(g.ranges.open, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 

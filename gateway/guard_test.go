@@ -353,6 +353,17 @@ func TestTrustedProxies(t *testing.T) {
 		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", nil, "10.0.0.1"},
 		{[]string{"10.0.0.0/8"}, "[::ffff:10.0.0.1]:1", []string{"1.1.1.1"}, "1.1.1.1"},
 		{[]string{"::1/128"}, "[::1]:1", []string{"2001:db8::1"}, "2001:db8::1"},
+		// Some proxies write the port (Azure, IIS), or an IPv4 client as a mapped address.
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"6.6.6.6, 1.1.1.1:4711"}, "1.1.1.1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.1.1.1:4711, 10.0.0.2:80"}, "1.1.1.1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"[2001:db8::1]"}, "2001:db8::1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"::ffff:1.1.1.1"}, "1.1.1.1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"[::ffff:1.1.1.1]:4711"}, "1.1.1.1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"fe80::1%eth0"}, "fe80::1"},
+		{[]string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.1.1.1:99999"}, "10.0.0.1"},
+		{nil, "[::ffff:9.9.9.9]:1", nil, "9.9.9.9"},
+		{nil, "[fe80::1%eth0]:1", nil, "fe80::1"},
 		{[]string{"10.0.0.0/8"}, "@", nil, "@"},
 	} {
 		g, err := gateway.New(gateway.Config{Addr: ":0", AccessTTL: time.Minute, RefreshTTL: time.Hour, TrustedProxies: c.trusted}, nil, nil, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())

@@ -77,11 +77,33 @@ func TestCheckRefuses(t *testing.T) {
 		}
 		return text
 	}
+	header := func(name string, value any) string {
+		made := jwt.NewWithClaims(jwt.SigningMethodHS256, good)
+		made.Header[name] = value
+		text, err := made.SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if _, err := a.Check(t.Context(), header("kid", "any")); err != nil {
+		t.Fatal(err)
+	}
+	signed := sign(jwt.SigningMethodHS256, []byte(secret), good)
+	// 32 bytes leave two bits of the last letter unused, which must be zero.
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(letters, signed[len(signed)-1])
+	respelt := signed[:len(signed)-1] + string(letters[last|1])
 	for name, c := range map[string]struct {
 		text string
 		want error
 	}{
 		"empty":       {"", ErrInvalid},
+		"extension":   {header("crit", []string{"exp"}), ErrInvalid},
+		"b64":         {header("crit", []string{"b64"}), ErrInvalid},
+		"empty crit":  {header("crit", []string{}), ErrInvalid},
+		"null crit":   {header("crit", nil), ErrInvalid},
+		"respelt":     {respelt, ErrInvalid},
 		"garbage":     {"a.b.c", ErrInvalid},
 		"other key":   {sign(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good), ErrInvalid},
 		"none":        {sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good), ErrInvalid},
@@ -140,6 +162,14 @@ func TestOutsideKeys(t *testing.T) {
 		}
 		if id, err := a.Check(t.Context(), signed); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s, without an end: got %+v, %v", k.method.Alg(), id, err)
+		}
+		extended := jwt.NewWithClaims(k.method, c)
+		extended.Header["crit"] = []string{"x"}
+		if signed, err = extended.SignedString(k.private); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := a.Check(t.Context(), signed); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s, with an extension: got %+v, %v", k.method.Alg(), id, err)
 		}
 		// The public key as an HMAC secret is the classic forgery.
 		forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(text)
