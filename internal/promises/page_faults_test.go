@@ -85,6 +85,32 @@ func TestPageAgreesWithTheServer(t *testing.T) {
 	page.until("it is back, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived') && document.querySelector('[data-testid=unread]').textContent === '1'`)
 }
 
+// A list that was requested before an item was archived, and arrives afterwards, does
+// not bring the item back.
+func TestPageIgnoresAListFromBeforeAChange(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	page.untilLive("sse")
+	ann := p.SignUp("ann") // the same account, signed in elsewhere
+	for i := range 3 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("item ", i)})
+	}
+	page.until("three rows", rows+` === 3`)
+	// From now on answers with lists arrive when they are released.
+	eval[bool](page, `(() => { const fetched = window.fetch; window.held = []; window.lists = 0; window.release = () => { window.fetch = counting; held.forEach((go) => go()); return true; };
+		const isList = (a) => String(a[0]).includes('/notifications?limit=') && (a[1]?.method ?? 'GET') === 'GET';
+		const counting = (...a) => { if (isList(a)) lists += 1; return fetched(...a); };
+		window.fetch = async (...a) => { const answer = await counting(...a); if (isList(a)) await new Promise((go) => held.push(go)); return answer; }; return true; })()`)
+	mustDo(t, ann.Client, "POST", "/notifications/1/read", nil, nil) // elsewhere: the page loads its list again
+	page.until("the list was loaded", `held.length === 1`)
+	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => inbox.archive(2)).then(() => true)`)
+	page.until("the item is gone", rows+` === 2`)
+	eval[bool](page, `release()`)
+	page.until("the list is loaded again, and the item is still gone", `lists > 1 && `+rows+` === 2 && document.querySelectorAll('[data-testid=inbox-item].unread').length === 1`)
+}
+
 // "Older" is not dropped when the list is loaded again while its page is on its way.
 func TestPageKeepsAskingForOlder(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ class Inbox {
   #loading = Promise.resolve();
   #shownAt = [];
   #refreshTimer = 0;
+  #changes = 0; // requests of this page that change items: begun and ended
 
   /** Loads the first page under a filter; what is there stays until the answer is. */
   load(filter = this.filter) {
@@ -43,8 +44,13 @@ class Inbox {
     this.filter = filter;
     if (this.items.length === 0) this.#become('loading');
     try {
+      const changes = this.#changes;
       const page = await api('GET', this.#path());
       if (turn !== this.#turn) return;
+      if (changes !== this.#changes) {
+        await this.#load(filter); // see #change
+        return;
+      }
       const newest = page.results[0]?.id ?? 0;
       const arrivedMeanwhile = filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
       this.items = [...arrivedMeanwhile, ...page.results];
@@ -79,9 +85,14 @@ class Inbox {
     clearTimeout(this.#refreshTimer);
     this.#refreshTimer = setTimeout(async () => {
       const turn = this.#turn;
+      const changes = this.#changes;
       const before = new Set(this.items.map(({ id }) => id));
       const loaded = await this.#loadAgain(this.items.length).catch(() => null);
       if (!loaded || turn !== this.#turn) return;
+      if (changes !== this.#changes) {
+        this.refresh(); // see #change
+        return;
+      }
       const newest = loaded.items[0]?.id ?? 0;
       // What was shown before and is not in the answer was deleted.
       const arrivedMeanwhile = this.filter.q ? [] : this.items.filter((item) => item.id > newest && !before.has(item.id));
@@ -155,10 +166,23 @@ class Inbox {
     const before = item?.read_at;
     this.#mark(id, read ? new Date().toISOString() : undefined);
     try {
-      setCounts(await api('POST', `/notifications/${id}/${read ? 'read' : 'unread'}`));
+      setCounts(await this.#change(`/notifications/${id}/${read ? 'read' : 'unread'}`));
     } catch (error) {
       this.#mark(id, before);
       sayFailed(read ? 'Not marked as read.' : 'Not marked as unread.', error);
+    }
+  }
+
+  /**
+   * Posts a change of items. A list that was requested before the change or during it
+   * may be from before it: applied later, it would undo on the page what was changed.
+   */
+  async #change(path, body) {
+    this.#changes += 1;
+    try {
+      return await api('POST', path, body);
+    } finally {
+      this.#changes += 1;
     }
   }
 
@@ -170,7 +194,7 @@ class Inbox {
     if (place >= 0) this.items.splice(place, 1);
     emit('inbox');
     try {
-      setCounts(await api('POST', `/notifications/${id}/archive`));
+      setCounts(await this.#change(`/notifications/${id}/archive`));
     } catch (error) {
       if (place >= 0) this.#putBack(item);
       sayFailed('Not archived.', error);
@@ -182,8 +206,8 @@ class Inbox {
   /** Brings it back as it was: archiving marks as read, on the server. */
   async #unarchive(item, wasUnread) {
     try {
-      setCounts(await api('POST', `/notifications/${item.id}/unarchive`));
-      if (wasUnread) setCounts(await api('POST', `/notifications/${item.id}/unread`));
+      setCounts(await this.#change(`/notifications/${item.id}/unarchive`));
+      if (wasUnread) setCounts(await this.#change(`/notifications/${item.id}/unread`));
       if (item.created_at) this.#putBack(item);
     } catch (error) {
       sayFailed('Still archived.', error);
@@ -194,7 +218,7 @@ class Inbox {
     const unread = get('counts').unread;
     let at;
     try {
-      const { read_at: readAt, ...counts } = await api('POST', '/notifications/read-all');
+      const { read_at: readAt, ...counts } = await this.#change('/notifications/read-all');
       at = readAt;
       setCounts(counts);
     } catch (error) {
@@ -210,7 +234,7 @@ class Inbox {
   /** The server knows what that one marking has marked, whether it is loaded here or not. */
   async #undoReadAll(at) {
     try {
-      setCounts(await api('POST', '/notifications/read-all/undo', { read_at: at }));
+      setCounts(await this.#change('/notifications/read-all/undo', { read_at: at }));
     } catch (error) {
       sayFailed('All are still read.', error);
       return;
