@@ -3,6 +3,7 @@ package criertest
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -30,11 +31,22 @@ func atEnd(stop func(context.Context) error) {
 	stops.list = append(stops.list, stop)
 }
 
+// atOnce is how many tests of a package run at the same time, unless -parallel says
+// otherwise. They wait more than they work: for leases to expire, for pages, for
+// processes to come back; go test's default, a test a processor, leaves it idle.
+const atOnce = "8"
+
 // Main runs the tests, stops the shared servers, checks for goroutines that are
 // left (with the options given), and exits. In a child process made by Start it
 // is the program instead.
 func Main(m *testing.M, opts ...goleak.Option) {
 	beProgram()
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(atOnce); err != nil {
+			panic(err) // it is a number
+		}
+	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections() // tests share it
 	if err := stopAll(); err != nil {
@@ -87,27 +99,4 @@ func missing(tb testing.TB, what, reason string) {
 		tb.Fatalf("CRIER_TEST_REQUIRE demands %s: %s", what, reason)
 	}
 	tb.Skipf("without %s: %s", what, reason)
-}
-
-// serverDir makes a folder for a shared server's data. It can be passed through
-// by the account that Postgres runs as; what is in it is closed.
-func serverDir(name string) (dir string, remove func() error, err error) {
-	dir, err = os.MkdirTemp("", "crier-test-"+name+"-")
-	if err != nil {
-		return "", nil, fmt.Errorf("making a folder for %s: %w", name, err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return "", nil, fmt.Errorf("opening the folder for %s: %w", name, err)
-	}
-	return dir, func() error { return removeAll(dir) }, nil
-}
-
-// removeAll removes a server's folder. A server that was killed may still be
-// writing its last file.
-func removeAll(dir string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; pause(50 * time.Millisecond) {
-		if err := os.RemoveAll(dir); err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
 }

@@ -131,13 +131,7 @@ func (l *lockedBuffer) String() string {
 // unless they say otherwise.
 func NewProgram(tb testing.TB, env ...string) *Program {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "crier-test-program-")
-	if err == nil {
-		err = os.Chmod(dir, 0o711) // Postgres runs as another user when root tests
-	}
-	if err != nil {
-		tb.Fatalf("criertest: making a data dir: %v", err)
-	}
+	dir := Dir(tb, "program") // removed after what the cleanup below waits for
 	p := &Program{tb: tb, Dir: dir, log: &lockedBuffer{}, env: append([]string{
 		childVariable + "=1", "CRIER_DATA_DIR=" + dir, "CRIER_FEEDS=none", "CRIER_HTTP_ADDR=" + FreeAddr(tb), "CRIER_ADMIN_ADDR=127.0.0.1:0",
 		"CRIER_KAFKA_ADDR=" + FreeAddr(tb), "CRIER_POSTGRES_ADDR=127.0.0.1:0", "CRIER_MAIL_ADDR=127.0.0.1:0", "CRIER_MAIL_SMTP_ADDR=127.0.0.1:0",
@@ -495,7 +489,17 @@ func (p *Program) RunAs(u *user.User) {
 	if err != nil {
 		p.tb.Fatalf("criertest: reading the test binary: %v", err)
 	}
-	p.exe = filepath.Join(p.Dir, "crier-test")
+	dir, remove, err := makeDir(os.TempDir(), "binary") // nothing can be executed in Dir's
+	if err != nil {
+		p.tb.Fatalf("criertest: %v", err)
+	}
+	p.tb.Cleanup(func() {
+		p.Kill()
+		if err := remove(); err != nil {
+			p.tb.Errorf("criertest: removing the copy of the test binary: %v", err)
+		}
+	})
+	p.exe = filepath.Join(dir, "crier-test")
 	if err := errors.Join(os.WriteFile(p.exe, b, 0o755), os.Chown(p.Dir, int(uid), int(gid))); err != nil {
 		p.tb.Fatalf("criertest: copying the test binary: %v", err)
 	}

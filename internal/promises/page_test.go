@@ -49,9 +49,11 @@ var unreachable = regexp.MustCompile(`ERR_CONNECTION_(REFUSED|RESET|CLOSED)|ERR_
 // closes it.
 func openTab(tb testing.TB, base string) *tab {
 	tb.Helper()
+	dir := criertest.Dir(tb, "chromium") // its profile, and what it leaves in the folder for temporary files
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(criertest.Chromium(tb)), chromedp.NoSandbox, chromedp.WindowSize(1280, 800),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-gpu", true),
+		chromedp.UserDataDir(dir), chromedp.Env("TMPDIR="+dir),
 		chromedp.WSURLReadTimeout(patience))
 	t := &tab{tb: tb, base: base}
 	root, stop := chromedp.NewExecAllocator(context.Background(), opts...)
