@@ -1128,6 +1128,18 @@ const docTemplate = `{
                             "$ref": "#/definitions/api.Problem"
                         }
                     },
+                    "403": {
+                        "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
                     "409": {
                         "description": "Conflict",
                         "schema": {
@@ -1765,6 +1777,18 @@ const docTemplate = `{
                     },
                     "403": {
                         "description": "Forbidden",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "404": {
+                        "description": "Not Found",
+                        "schema": {
+                            "$ref": "#/definitions/api.Problem"
+                        }
+                    },
+                    "429": {
+                        "description": "Too Many Requests",
                         "schema": {
                             "$ref": "#/definitions/api.Problem"
                         }
@@ -3160,6 +3184,12 @@ const docTemplate = `{
                     }
                 ],
                 "responses": {
+                    "200": {
+                        "description": "OK",
+                        "schema": {
+                            "$ref": "#/definitions/api.RoomRequest"
+                        }
+                    },
                     "201": {
                         "description": "Created",
                         "schema": {
@@ -4470,7 +4500,8 @@ const docTemplate = `{
             "type": "object",
             "properties": {
                 "next": {
-                    "type": "string"
+                    "type": "string",
+                    "x-nullable": true
                 },
                 "results": {
                     "type": "array",
@@ -4597,7 +4628,8 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "next": {
-                    "type": "string"
+                    "type": "string",
+                    "x-nullable": true
                 },
                 "results": {}
             }
@@ -5074,7 +5106,8 @@ const docTemplate = `{
                     "type": "integer"
                 },
                 "next": {
-                    "type": "string"
+                    "type": "string",
+                    "x-nullable": true
                 },
                 "results": {}
             }

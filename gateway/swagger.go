@@ -74,6 +74,7 @@ func (g *Gateway) serveDocument(w http.ResponseWriter) error {
 	if body := bodyOf(doc, "/alerts/{id}", "patch"); body != nil {
 		body["schema"] = map[string]any{"allOf": []any{body["schema"]}, "example": map[string]any{"target": "71000", "note": "sell it all"}}
 	}
+	documentRefusals(doc, routes(g.api))
 	for route, needs := range Needs() {
 		method, path, _ := strings.Cut(route, " ")
 		if operation := operationOf(doc, strings.TrimPrefix(path, base), strings.ToLower(method)); operation != nil && strings.HasPrefix(path, base) {

@@ -179,7 +179,7 @@ const defaultSymbol = "BTCUSDT"
 //	@Tags		alerts
 //	@Param		body	body		AlertRequest	true	"a condition and what it needs: target; percent and window; low and high. symbol defaults to BTCUSDT"
 //	@Success	201		{object}	alert.View
-//	@Failure	400,401,409,503	{object}	Problem
+//	@Failure	400,401,403,404,409,503	{object}	Problem
 //	@Security	bearer
 //	@Security	apikey
 //	@Router		/alerts [post]

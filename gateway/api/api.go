@@ -168,7 +168,7 @@ func encode(w http.ResponseWriter, status int, v any) error {
 // Page is one page of a list; Next is the address of the following one.
 type Page struct {
 	Count   int64   `json:"count"`
-	Next    *string `json:"next"`
+	Next    *string `json:"next" extensions:"x-nullable"`
 	Results any     `json:"results"`
 }
 

@@ -297,7 +297,7 @@ func (a *API) TestDestination(w http.ResponseWriter, r *http.Request) error {
 
 // AttemptPage is a page of attempts, newest first.
 type AttemptPage struct {
-	Next    *string               `json:"next"`
+	Next    *string               `json:"next" extensions:"x-nullable"`
 	Results []destination.Attempt `json:"results"`
 }
 

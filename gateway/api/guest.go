@@ -17,7 +17,7 @@ import (
 //	@Summary	Make a guest account (embedded default only)
 //	@Tags		account
 //	@Success	201	{object}	LoginAnswer
-//	@Failure	403	{object}	Problem
+//	@Failure	403,404,429	{object}	Problem
 //	@Router		/guest [post]
 func (a *API) Guest(w http.ResponseWriter, r *http.Request) error {
 	if !a.Embedded || a.ExternalUsers {

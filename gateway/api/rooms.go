@@ -30,7 +30,7 @@ type RoomRequest struct {
 //	@Description	A service's business. A room that is there already is no fault: 200.
 //	@Tags			rooms
 //	@Param			body	body		RoomRequest	true	"its name: letters, digits, _ and - between them"
-//	@Success		201		{object}	RoomRequest
+//	@Success		200,201	{object}	RoomRequest
 //	@Failure		400,403	{object}	Problem
 //	@Security		apikey
 //	@Router			/rooms [post]

@@ -53,6 +53,9 @@ const (
 	Internal            Code = "internal"
 )
 
+// ContentType is that of refusals (RFC 9457).
+const ContentType = "application/problem+json"
+
 // Entry describes one code.
 type Entry struct {
 	Status int
@@ -196,7 +199,7 @@ func WriteAs(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error
 	if form != nil {
 		content = form(r, p)
 	} else {
-		h.Set("Content-Type", "application/problem+json")
+		h.Set("Content-Type", ContentType)
 		content = body{
 			Type: "/docs/errors#" + string(p.Code), Title: entry.Title, Status: entry.Status,
 			Code: p.Code, Detail: p.Detail, Errors: p.Errors,
