@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -139,8 +140,10 @@ func (g *Gateway) router() http.Handler {
 		rt.Path = base + rt.Path
 		g.handle(m, rt)
 	}
+	forms := make(map[string]problem.Form) // of refusals, by path
 	for _, rt := range compat.Routes(g.api, http.HandlerFunc(servePage), g.open) {
 		g.handle(m, rt)
+		forms[rt.Path] = rt.Form
 	}
 	for _, p := range pagePaths {
 		m.HandleFunc(p, servePage).Methods("GET", "HEAD")
@@ -155,8 +158,9 @@ func (g *Gateway) router() http.Handler {
 	m.PathPrefix("/swagger/").Handler(g.swagger()).Methods("GET", "HEAD")
 	m.NotFoundHandler = http.HandlerFunc(g.notFound)
 	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allowed(m, r))
-		problem.Write(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."))
+		methods, path := allowed(m, r)
+		w.Header().Set("Allow", methods)
+		problem.WriteAs(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."), forms[path])
 	})
 	return decodedPaths(m)
 }
@@ -199,13 +203,21 @@ func (g *Gateway) handle(m *mux.Router, rt api.Route) {
 	if rt.Method == http.MethodGet && rt.Scope != api.Streams && rt.Scope != api.Greeted {
 		methods = append(methods, http.MethodHead) // net/http leaves the body out
 	}
-	m.Handle(rt.Path, h).Methods(methods...)
-	m.Handle(rt.Path+"/", h).Methods(methods...)
+	path := rt.Path
+	for _, numbered := range []string{base + "/notifications/{id}", base + "/alerts/{id}"} {
+		// These stand beside names, such as counts, which are no ids: with a method that
+		// they do not take, the answer is 405.
+		if rest, ok := strings.CutPrefix(path, numbered); ok {
+			path = strings.TrimSuffix(numbered, "}") + ":[0-9]+}" + rest
+		}
+	}
+	m.Handle(path, h).Methods(methods...)
+	m.Handle(path+"/", h).Methods(methods...)
 }
 
-// allowed lists the methods that an address takes, for the Allow header.
-func allowed(m *mux.Router, r *http.Request) string {
-	list := ""
+// allowed lists the methods that an address takes, for the Allow header, and names its
+// path as the table of routes has it.
+func allowed(m *mux.Router, r *http.Request) (list, path string) {
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 		probe := r.Clone(r.Context())
 		probe.Method = method
@@ -215,9 +227,13 @@ func allowed(m *mux.Router, r *http.Request) string {
 				list += ", "
 			}
 			list += method
+			if path == "" {
+				template, _ := match.Route.GetPathTemplate() // each has one
+				path = strings.TrimSuffix(template, "/")
+			}
 		}
 	}
-	return list
+	return list, path
 }
 
 func servePage(w http.ResponseWriter, r *http.Request) {
@@ -244,6 +260,10 @@ func (g *Gateway) assets() http.Handler {
 		// Pages of other origins import the client module from here; a module's
 		// script is fetched with CORS. What it may then do CRIER_ALLOWED_ORIGINS says.
 		w.Header().Set("Access-Control-Allow-Origin", "*")
+		if info, err := fs.Stat(static.Files, r.URL.Path); err != nil || !info.Mode().IsRegular() {
+			g.notFound(w, r)
+			return
+		}
 		files.ServeHTTP(w, r)
 	})
 }

@@ -48,6 +48,12 @@ func TestFormsOfRefusals(t *testing.T) {
 		{"GET", "/api/users/is-authenticated", ``, nil, 401, `{"detail":"This needs a user's token or session cookie."}`},
 		{"GET", "/profile", ``, nil, 401, `{"detail":"This needs a user's token or session cookie."}`},
 		{"POST", "/logout", ``, nil, 401, `{"detail":"This needs a user's token or session cookie."}`},
+		{"PUT", "/login/refresh/", ``, nil, 405, `{"error":"This address does not take PUT."}`},
+		{"DELETE", "/api/alerts/created", ``, nil, 405, `{"error":"This address does not take DELETE."}`},
+		{"PUT", "/api/users/token", ``, nil, 405, `{"detail":"This address does not take PUT."}`},
+		{"DELETE", "/api/notifications/send", ``, nil, 405, `{"detail":"This address does not take DELETE."}`},
+		{"PUT", "/register", ``, nil, 405, `{"non_field_errors":["This address does not take PUT."]}`},
+		{"PUT", "/server/incoming_data/", ``, nil, 405, `{"message":"This address does not take PUT.","status":false}`},
 		{"GET", "/account?account_id=1", ``, map[string]string{"X-API-Key": "x"}, 401, `{"message":"This API key is not known.","status":false}`},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, base+c.path, strings.NewReader(c.body))
