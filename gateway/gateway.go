@@ -215,12 +215,16 @@ func (g *Gateway) listen(ctx context.Context) error {
 			return fmt.Errorf("listening on CRIER_HTTP_ADDR: %w", err)
 		}
 	}
+	router, err := g.router()
+	if err != nil {
+		return err
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	g.server = &http.Server{
-		Handler: g.outer(g.router()), ReadHeaderTimeout: headerTimeout, WriteTimeout: g.cfg.AnswerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: g.outer(router), ReadHeaderTimeout: headerTimeout, WriteTimeout: g.cfg.AnswerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		Protocols: protocols, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		// A stream's own deadline does not end a connection that takes nothing, or
 		// whose peer has vanished: it would be kept with all that waits for it.

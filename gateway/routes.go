@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -132,37 +131,46 @@ const (
 
 // router puts routes, page and documents together. Paths work with and without
 // a slash at the end.
-func (g *Gateway) router() http.Handler {
+func (g *Gateway) router() (http.Handler, error) {
+	assets, err := newAssets(static.Files, g.notFound)
+	if err != nil {
+		return nil, err
+	}
+	compressed, err := newCompressor()
+	if err != nil {
+		return nil, err
+	}
+	page := compressed(http.HandlerFunc(assets.servePage))
 	// A path that is not clean has no route: a redirect to the clean one, which is
 	// mux' way, turns a client's POST into a GET.
 	m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	for _, rt := range routes(g.api) {
 		rt.Path = base + rt.Path
-		g.handle(m, rt)
+		g.handle(m, rt, compressed)
 	}
 	forms := make(map[string]problem.Form) // of refusals, by path
-	for _, rt := range compat.Routes(g.api, http.HandlerFunc(servePage), g.open) {
-		g.handle(m, rt)
+	for _, rt := range compat.Routes(g.api, http.HandlerFunc(assets.servePage), g.open) {
+		g.handle(m, rt, compressed)
 		forms[rt.Path] = rt.Form
 	}
 	for _, p := range pagePaths {
-		m.HandleFunc(p, servePage).Methods("GET", "HEAD")
+		m.Handle(p, page).Methods("GET", "HEAD")
 	}
-	m.PathPrefix("/static/").Handler(http.StripPrefix("/static/", g.assets())).Methods("GET", "HEAD")
-	m.HandleFunc("/docs/errors", func(w http.ResponseWriter, _ *http.Request) {
+	m.PathPrefix("/static/").Handler(http.StripPrefix("/static/", compressed(assets))).Methods("GET", "HEAD")
+	m.Handle("/docs/errors", compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/markdown; charset=utf-8")
 		_, _ = w.Write(docs.Errors)
-	}).Methods("GET", "HEAD")
+	}))).Methods("GET", "HEAD")
 	m.Handle("/swagger", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
 	m.Handle("/swagger/", http.RedirectHandler("/swagger/index.html", http.StatusFound)).Methods("GET", "HEAD")
-	m.PathPrefix("/swagger/").Handler(g.swagger()).Methods("GET", "HEAD")
+	m.PathPrefix("/swagger/").Handler(compressed(g.swagger())).Methods("GET", "HEAD")
 	m.NotFoundHandler = http.HandlerFunc(g.notFound)
 	m.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		methods, path := allowed(m, r)
 		w.Header().Set("Allow", methods)
 		problem.WriteAs(w, r, g.log, problem.New(problem.MethodNotAllowed, "This address does not take "+r.Method+"."), forms[path])
 	})
-	return decodedPaths(m)
+	return decodedPaths(m), nil
 }
 
 func (g *Gateway) notFound(w http.ResponseWriter, r *http.Request) {
@@ -197,11 +205,12 @@ func decodeUnreserved(path string) string {
 }
 
 // handle adds a route, with and without a slash at its end.
-func (g *Gateway) handle(m *mux.Router, rt api.Route) {
-	h := g.metrics.count(rt.Method+" "+rt.Path, g.guard(rt))
+func (g *Gateway) handle(m *mux.Router, rt api.Route, compressed func(http.Handler) http.Handler) {
+	h := http.Handler(g.metrics.count(rt.Method+" "+rt.Path, g.guard(rt)))
 	methods := []string{rt.Method}
-	if rt.Method == http.MethodGet && rt.Scope != api.Streams && rt.Scope != api.Greeted {
+	if rt.Method == http.MethodGet && !streams(rt) {
 		methods = append(methods, http.MethodHead) // net/http leaves the body out
+		h = compressed(h)
 	}
 	path := rt.Path
 	for _, numbered := range []string{base + "/notifications/{id}", base + "/alerts/{id}"} {
@@ -234,36 +243,4 @@ func allowed(m *mux.Router, r *http.Request) (list, path string) {
 		}
 	}
 	return list, path
-}
-
-func servePage(w http.ResponseWriter, r *http.Request) {
-	page, err := static.Files.ReadFile("index.html")
-	if err != nil {
-		http.Error(w, "the page is missing from this build", http.StatusInternalServerError)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pagePolicy)
-	h.Set("Cache-Control", "no-cache")
-	_, _ = w.Write(page)
-}
-
-// assets serves the embedded files; they change with the binary only.
-func (g *Gateway) assets() http.Handler {
-	files := http.FileServerFS(static.Files)
-	etag := `"` + g.cfg.Version + "-" + g.started.UTC().Format("20060102T150405") + `"`
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", pagePolicy)
-		w.Header().Set("Cache-Control", "no-cache")
-		w.Header().Set("ETag", etag)
-		// Pages of other origins import the client module from here; a module's
-		// script is fetched with CORS. What it may then do CRIER_ALLOWED_ORIGINS says.
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		if info, err := fs.Stat(static.Files, r.URL.Path); err != nil || !info.Mode().IsRegular() {
-			g.notFound(w, r)
-			return
-		}
-		files.ServeHTTP(w, r)
-	})
 }

@@ -47,6 +47,9 @@ func (g *Gateway) swagger() http.Handler {
 			g.notFound(w, r)
 			return
 		}
+		if r.URL.Path != "/swagger/index.html" { // which names the key; the others change with the library only
+			w.Header().Set("Cache-Control", "public, max-age=86400")
+		}
 		r = r.Clone(r.Context())
 		r.RequestURI = r.URL.Path
 		r.Method = http.MethodGet // the handler takes no other; net/http leaves out the body of HEAD

@@ -62,7 +62,7 @@ func TestPageKeepsAGuestsAccount(t *testing.T) {
 	page.click(sel("guest"))
 	page.until("a guest's inbox", `location.pathname === '/inbox'`)
 	page.untilLive("sse")
-	id := eval[string](page, `import('/static/app/state.js').then(({get}) => get('user').id)`)
+	id := eval[string](page, module("state.js")+`.then(({get}) => get('user').id)`)
 	mustSend(t, p.Service(), map[string]any{"user_id": id, "title": "for the guest"})
 	page.item(1)
 

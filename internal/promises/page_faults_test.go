@@ -79,7 +79,7 @@ func TestPageAgreesWithTheServer(t *testing.T) {
 
 	mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": "to be archived"})
 	page.until("it is there, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived')`)
-	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => inbox.archive(inbox.items[0].id)).then(() => true)`)
+	eval[bool](page, module("inbox-store.js")+`.then(({inbox}) => inbox.archive(inbox.items[0].id)).then(() => true)`)
 	page.until("Undo is offered", `[...document.querySelectorAll('[data-testid=toast] button')].some((b) => b.textContent === 'Undo')`)
 	eval[bool](page, `[...document.querySelectorAll('[data-testid=toast] button')].find((b) => b.textContent === 'Undo').click() ?? true`)
 	page.until("it is back, unread", `document.querySelector('[data-testid=inbox-item].unread')?.textContent.includes('to be archived') && document.querySelector('[data-testid=unread]').textContent === '1'`)
@@ -128,7 +128,7 @@ func TestPageKeepsAskingForOlder(t *testing.T) {
 	page.untilLive("sse")
 	page.until("the first page", rows+` === 30 && !document.querySelector('[data-testid=inbox-more]').hidden`)
 	// The answer to "Older" is held until the list has been loaded again.
-	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => {
+	eval[bool](page, module("inbox-store.js")+`.then(({inbox}) => {
 		const real = window.fetch;
 		window.fetch = async (...args) => {
 			const answer = await real(...args);

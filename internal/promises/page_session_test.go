@@ -33,7 +33,7 @@ func TestPageOfAnotherUser(t *testing.T) {
 	if status := eval[int](page, fmt.Sprintf(`fetch('/api/v1/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({username: 'two', password: %q})}).then(({status}) => status)`, criertest.Password)); status != 200 {
 		t.Fatalf("signing in as two: %d", status)
 	}
-	eval[bool](page, fmt.Sprintf(`import('/static/app/inbox-store.js').then(({inbox}) => inbox.setRead(%d, true)).then(() => true)`, id))
+	eval[bool](page, fmt.Sprintf(module("inbox-store.js")+`.then(({inbox}) => inbox.setRead(%d, true)).then(() => true)`, id))
 	page.until("it says who has signed in", `[...document.querySelectorAll('[data-testid=toast]')].some((t) => t.textContent.includes('Somebody else has signed in'))`)
 	page.until("the rows are two's", `document.querySelector('[data-testid=inbox-item]')?.textContent.includes('for two')`)
 	mustDo(t, two.Client, "GET", "/notifications/counts", nil, &mine)

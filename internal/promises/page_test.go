@@ -181,6 +181,12 @@ func (t *tab) choose(selector, value string) {
 	t.until(selector+" offers "+value, fmt.Sprintf(`(() => { const s = document.querySelector(%q); if (!s || ![...s.options].some((o) => o.value === %q)) return false; s.value = %q; s.dispatchEvent(new Event('change', {bubbles: true})); return true; })()`, selector, value, value))
 }
 
+// module is an expression that imports one of the page's modules, the one that the page
+// itself uses.
+func module(name string) string {
+	return "import(new URL('" + name + "', document.querySelector('script[type=module]').src).href)"
+}
+
 // eval evaluates an expression and waits for its promise.
 func eval[T any](t *tab, expression string) T {
 	t.tb.Helper()

@@ -81,7 +81,7 @@ func TestPageDoesNotCallOthersStale(t *testing.T) {
 	if status.Feeds[0].Stale {
 		t.Errorf("the feed %s is called stale", status.Feeds[0].Source)
 	}
-	eval[bool](page, `import('/static/app/banner.js').then(({loadStatus}) => loadStatus()).then(() => true)`)
+	eval[bool](page, module("banner.js")+`.then(({loadStatus}) => loadStatus()).then(() => true)`)
 	if text := eval[string](page, `document.querySelector('[data-symbol="SERVER.ROOM"] .old').textContent + [...document.querySelectorAll('[data-kind=stale]')].map((b) => b.textContent).join()`); text != "2 h old" {
 		t.Errorf("the page says %q", text)
 	}
@@ -96,7 +96,7 @@ func TestPageNamesAPriceAhead(t *testing.T) {
 	page.open("/inbox")
 	page.until("a price is named", `!document.querySelector('[data-testid=step-alert]')?.disabled && document.querySelector('[data-testid=steps]').textContent.includes('When BTCUSDT')`)
 	// Whatever the page does on a tick has been done when this hears of it.
-	eval[bool](page, `Promise.all([import('/static/app/state.js'), import('/static/app/ticks.js')]).then(([{on}, {priceOf}]) => { window.heard = 0; window.passed = []; on('prices', () => { const price = Number(priceOf('BTCUSDT').price); const named = Number(/rises to or above ([\d,.]*\d)/.exec(document.querySelector('[data-testid=steps]').textContent)[1].replaceAll(',', '')); window.heard = price; if (named <= price) window.passed.push(named + ' at ' + price); }); return true; })`)
+	eval[bool](page, `Promise.all([`+module("state.js")+`, `+module("ticks.js")+`]).then(([{on}, {priceOf}]) => { window.heard = 0; window.passed = []; on('prices', () => { const price = Number(priceOf('BTCUSDT').price); const named = Number(/rises to or above ([\d,.]*\d)/.exec(document.querySelector('[data-testid=steps]').textContent)[1].replaceAll(',', '')); window.heard = price; if (named <= price) window.passed.push(named + ' at ' + price); }); return true; })`)
 	for _, price := range []string{"51000", "52000", "53000"} {
 		tick(t, p, "BTCUSDT", price)
 		page.until("the page has "+price, `window.heard === `+price)
