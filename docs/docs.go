@@ -5238,6 +5238,9 @@ const docTemplate = `{
         },
         "api.ReadRequest": {
             "type": "object",
+            "required": [
+                "id"
+            ],
             "properties": {
                 "id": {
                     "type": "integer"

@@ -50,6 +50,11 @@ const (
 // change checks the request's members and turns them into a change.
 func (in *AlertRequest) change(v *event.Invalid, now time.Time) alert.Change {
 	var c alert.Change
+	for _, text := range []**string{&in.Condition, &in.Repeat, &in.State} {
+		if *text != nil && **text == "" {
+			*text = nil // as the other members without a value
+		}
+	}
 	c.Target = v.CheckPrice("target", in.Target, false)
 	c.Percent = v.CheckPrice("percent", in.Percent, false)
 	c.Low, c.High = v.CheckPrice("low", in.Low, false), v.CheckPrice("high", in.High, false)
@@ -98,7 +103,7 @@ func (in *AlertRequest) change(v *event.Invalid, now time.Time) alert.Change {
 
 // checkDuration reads a duration such as 10m, or a number of seconds.
 func checkDuration(v *event.Invalid, field string, raw json.RawMessage, least, most time.Duration) *time.Duration {
-	if len(raw) == 0 || string(raw) == "null" {
+	if event.Absent(raw) {
 		return nil
 	}
 	var d time.Duration
@@ -254,7 +259,7 @@ func (in *AlertRequest) alert(uid event.UserID, now time.Time) (alert.Alert, err
 		Repeat: alert.Once, ExpiresAt: c.ExpiresAt, Snoozed: c.Snoozed}
 	if in.Condition == nil {
 		v.Add("condition", "required", "is required: "+event.ConditionNames)
-		if len(in.Target) == 0 {
+		if event.Absent(in.Target) {
 			v.Add("target", "required", "is required")
 		}
 	} else {
@@ -266,7 +271,7 @@ func (in *AlertRequest) alert(uid event.UserID, now time.Time) (alert.Alert, err
 	if c.Repeat != nil {
 		made.Repeat = *c.Repeat
 	}
-	if made.Repeat == alert.Every && len(in.Cooldown) == 0 {
+	if made.Repeat == alert.Every && event.Absent(in.Cooldown) {
 		v.Add("cooldown", "required", "is required where repeat is every")
 	}
 	if c.Cooldown != nil {
@@ -282,7 +287,7 @@ func (in *AlertRequest) alert(uid event.UserID, now time.Time) (alert.Alert, err
 // member that could not be read was noted already.
 func checkRule(v *event.Invalid, c *alert.Change, made *alert.Alert, in *AlertRequest) {
 	given := map[string]json.RawMessage{"target": in.Target, "percent": in.Percent, "window": in.Window, "low": in.Low, "high": in.High}
-	has := func(field string) bool { raw := given[field]; return len(raw) > 0 && string(raw) != "null" }
+	has := func(field string) bool { return !event.Absent(given[field]) }
 	faults := len(*v)
 	made.Condition = *c.Condition
 	switch {

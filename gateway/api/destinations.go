@@ -32,6 +32,9 @@ type NewDestination struct {
 
 func (a *API) checkDestination(ctx context.Context, in *DestinationRequest, isNew bool) error {
 	var v event.Invalid
+	if in.Method != nil && *in.Method == "" {
+		in.Method = nil
+	}
 	switch {
 	case in.URL == nil && isNew || in.URL != nil && *in.URL == "":
 		v.Add("url", "required", "is required")

@@ -43,15 +43,15 @@ func (a *API) ResetPassword(w http.ResponseWriter, r *http.Request) error {
 	if a.ExternalUsers {
 		return problem.New(problem.Forbidden, "Accounts are the identity provider's here.")
 	}
-	login := in.Email
-	if login == "" {
-		login = in.Username
+	field, login := "email", in.Email
+	if login == "" && in.Username != "" {
+		field, login = "username", in.Username
 	}
 	var v event.Invalid
 	if login == "" {
 		v.Add("email", "required", "is required, or username")
 	}
-	v.CheckText("email", login, user.MaxEmail)
+	v.CheckText(field, login, user.MaxEmail)
 	if err := v.Err(); err != nil {
 		return err
 	}

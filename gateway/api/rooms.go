@@ -291,7 +291,7 @@ func (a *API) askRoom(ctx context.Context, q *event.RoomRequest) error {
 
 // ReadRequest says how far one has read.
 type ReadRequest struct {
-	ID int64 `json:"id"`
+	ID *int64 `json:"id" validate:"required"`
 }
 
 // ReadRoom notes how far one has read a room.
@@ -309,14 +309,17 @@ func (a *API) ReadRoom(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	if in.ID < 0 {
+	if in.ID == nil {
+		return event.Invalid{{Field: "id", Rule: "required", Message: "is required"}}
+	}
+	if *in.ID < 0 {
 		return event.Invalid{{Field: "id", Rule: "range", Message: "must not be negative"}}
 	}
 	name := PathVar(r, "name")
 	if err := a.requireRoom(r.Context(), name); err != nil {
 		return err
 	}
-	if err := a.Rooms.MarkRead(r.Context(), Who(r).UserID, name, in.ID); err != nil {
+	if err := a.Rooms.MarkRead(r.Context(), Who(r).UserID, name, *in.ID); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

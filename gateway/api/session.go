@@ -196,15 +196,15 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err := a.mayGetCookie(r); err != nil {
 		return LoginAnswer{}, err
 	}
-	name := in.Username
-	if name == "" {
-		name = in.Email
+	field, name := "username", in.Username
+	if name == "" && in.Email != "" {
+		field, name = "email", in.Email
 	}
 	var v event.Invalid
 	if name == "" {
-		v.Add("username", "required", "username or email is required")
+		v.Add("username", "required", "is required, or email")
 	}
-	v.CheckText("username", name, user.MaxEmail)
+	v.CheckText(field, name, user.MaxEmail)
 	if in.Password == "" {
 		v.Add("password", "required", "is required")
 	}

@@ -35,7 +35,7 @@ func TestFormsOfRefusals(t *testing.T) {
 		{"POST", "/login/", wrong, map[string]string{"Sec-Fetch-Mode": "cors"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
 		{"POST", "/login", wrong, map[string]string{"Referer": base + "/"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
 		{"POST", "/login", wrong, map[string]string{"X-Requested-With": "XMLHttpRequest"}, 400, `{"non_field_errors":["Unable to log in with provided credentials."]}`},
-		{"POST", "/login", `{}`, page, 400, `{"password":["is required"],"username":["username or email is required"]}`},
+		{"POST", "/login", `{}`, page, 400, `{"password":["is required"],"username":["is required, or email"]}`},
 		{"POST", "/login", `{}`, nil, 400, `{"error":"Invalid credentials"}`},
 		{"POST", "/login", wrong, map[string]string{"Origin": "https://evil.example"}, 403, `{"non_field_errors":["A page of another origin may not sign in here."]}`},
 		{"POST", "/api/login", wrong, page, 401, `{"error":"Invalid credentials"}`},

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"crier/internal/event"
@@ -40,6 +41,12 @@ func (g *Guard) CheckURL(v *event.Invalid, field, text string) {
 	if u.Fragment != "" {
 		v.Add(field, "fragment", "must not hold a fragment")
 		return
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			v.Add(field, "port", "must have a port from 1 to 65535, or none")
+			return
+		}
 	}
 	host := u.Hostname()
 	if addr, err := netip.ParseAddr(host); err == nil {

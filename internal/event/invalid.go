@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -92,12 +93,15 @@ func DecodeObject(data []byte, v any) error {
 		if typ.Field == "" {
 			return Invalid{{Field: "", Rule: "json", Message: "must be a JSON object"}}
 		}
-		return Invalid{{Field: typ.Field, Rule: "type", Message: "must be " + jsonKind(typ.Type.Kind().String()) + ", not " + typ.Value[:min(len(typ.Value), 100)]}}
+		return Invalid{{Field: indexed.ReplaceAllString(typ.Field, "[$1]"), Rule: "type", Message: "must be " + jsonKind(typ.Type.Kind().String()) + ", not " + typ.Value[:min(len(typ.Value), 100)]}}
 	case errors.As(err, &syn):
 		return Invalid{{Field: "", Rule: "json", Message: "is not valid JSON: " + syn.Error()}}
 	}
 	return Invalid{{Field: "", Rule: "json", Message: "cannot be read: " + err.Error()}}
 }
+
+// indexed is an index within a path of encoding/json's, which Crier writes in brackets.
+var indexed = regexp.MustCompile(`\.([0-9]+)\b`)
 
 func firstByte(b []byte) byte {
 	for _, c := range b {
@@ -120,6 +124,8 @@ func jsonKind(k string) string {
 		return "an object"
 	case strings.HasPrefix(k, "int"), strings.HasPrefix(k, "uint"):
 		return "a whole number"
+	case strings.HasPrefix(k, "float"):
+		return "a number"
 	}
 	return "a " + k
 }

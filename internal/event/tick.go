@@ -107,8 +107,14 @@ func idText(raw json.RawMessage) string {
 	return string(raw)
 }
 
+// Absent says whether an optional member was left out, or has no value: forms and
+// many serializers send null or an empty text for it.
+func Absent(raw json.RawMessage) bool {
+	return len(raw) == 0 || string(raw) == "null" || string(raw) == `""`
+}
+
 func (v *Invalid) checkPrice(field string, raw json.RawMessage, required bool) *decimal.Decimal {
-	if len(raw) == 0 || string(raw) == "null" {
+	if Absent(raw) {
 		if required {
 			v.Add(field, "required", "is required")
 		}
