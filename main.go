@@ -5,13 +5,12 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"crier/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), command.Signals()...)
 	code := command.Main(ctx, command.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	stop()
 	os.Exit(code)

@@ -266,7 +266,7 @@ func (c *alertsExportCmd) Run(e *env) error {
 	}
 	out, err := cl.Raw(e.ctx, "GET", "/alerts/export?format="+c.Format, "", nil)
 	if err == nil {
-		_, err = e.Stdout.Write(out)
+		_, err = e.out.Write(out)
 	}
 	return err
 }

@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -69,6 +72,7 @@ type Program struct {
 type env struct {
 	Program
 	ctx     context.Context
+	out     *output // Program.Stdout
 	log     *slog.Logger
 	dataDir string
 
@@ -78,20 +82,65 @@ type env struct {
 // Main runs the program and returns its exit code. It ends when ctx does.
 func Main(ctx context.Context, p Program) int {
 	var c cli
+	out := &output{w: p.Stdout}
 	parser, err := kong.New(&c, kong.Name("crier"), kong.Description("Live notifications from Kafka to the browser."),
-		kong.Writers(p.Stdout, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(helpText), kong.Vars{"version": "crier " + Version},
+		kong.Writers(out, p.Stderr), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(helpText), kong.Vars{"version": "crier " + Version},
 		kong.Exit(func(code int) { panic(exit(code)) }))
 	if err != nil {
 		fmt.Fprintln(p.Stderr, "crier:", err)
 		return 1
 	}
-	return parseAndRun(ctx, p, parser, &c)
+	code := parseAndRun(ctx, p, out, parser, &c)
+	if err := out.failed(); err != nil && code == 0 {
+		printError(p.Stderr, c.LogFormat, err)
+		return 1
+	}
+	return code
+}
+
+// Signals end the program in order: also that of a terminal which is closed, unless the
+// program is to survive it, as under nohup.
+func Signals() []os.Signal {
+	end := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		end = append(end, syscall.SIGHUP)
+	}
+	return end
+}
+
+// output is standard output. A command whose output was not written has failed, even if
+// all else that it does is done, so the first error is kept.
+type output struct {
+	w   io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+// Write writes to standard output, until that has failed.
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(b)
+	if err != nil {
+		o.err = fmt.Errorf("writing to standard output: %w", err)
+	}
+	return n, o.err
+}
+
+// failed returns the first error.
+func (o *output) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // exit carries kong's wish to end (after --help) out of its parser.
 type exit int
 
-func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (code int) {
+func parseAndRun(ctx context.Context, p Program, out *output, parser *kong.Kong, c *cli) (code int) {
 	defer func() {
 		switch e := recover().(type) {
 		case nil:
@@ -102,7 +151,7 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 		}
 	}()
 	if len(p.Args) > 0 && p.Args[0] == completeWord {
-		printCandidates(p.Stdout, parser.Model, p.Args[1:])
+		printCandidates(out, parser.Model, p.Args[1:])
 		return 0
 	}
 	set := newSettings(parser)
@@ -132,13 +181,13 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 	if p.ShutdownLimit == 0 {
 		p.ShutdownLimit = 10 * time.Second
 	}
-	e := &env{Program: p, ctx: ctx, log: log, dataDir: c.DataDir, shownArgs: set.mask(p.Args)}
+	e := &env{Program: p, ctx: ctx, out: out, log: log, dataDir: c.DataDir, shownArgs: set.mask(p.Args)}
 	if err := parsed.Run(e); err != nil {
-		printError(p.Stderr, c.LogFormat, err)
 		var codeErr exitError
 		if errors.As(err, &codeErr) {
 			return int(codeErr)
 		}
+		printError(p.Stderr, c.LogFormat, err)
 		return 1
 	}
 	return 0
@@ -148,17 +197,41 @@ func parseAndRun(ctx context.Context, p Program, parser *kong.Kong, c *cli) (cod
 func printError(w io.Writer, format string, err error) {
 	if format == "json" {
 		log := slog.New(slog.NewJSONHandler(w, nil))
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			log.Error(line)
+		for _, err := range joined(err) {
+			log.Error(oneLine(err))
 		}
 		return
 	}
-	for _, line := range strings.Split(err.Error(), "\n") {
-		fmt.Fprintln(w, "crier:", line)
+	for _, err := range joined(err) {
+		fmt.Fprintln(w, "crier:", oneLine(err))
 	}
 }
 
-// exitError is a failure with an exit code of its own.
+// joined returns the errors of errors.Join, one by one.
+func joined(err error) (errs []error) {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(several.Unwrap()) == 0 || err.Error() != errors.Join(several.Unwrap()...).Error() {
+		return []error{err} // also that of fmt.Errorf with several %w
+	}
+	for _, e := range several.Unwrap() {
+		errs = append(errs, joined(e)...)
+	}
+	return errs
+}
+
+// oneLine is an error's text in one line, without repetition: pgx writes a line for each
+// try at each address.
+func oneLine(err error) string {
+	var parts []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(parts, "; "), ":; ", ": ")
+}
+
+// exitError is a failure with an exit code of its own, which has been reported.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -166,7 +239,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 type versionCmd struct{}
 
 func (versionCmd) Run(e *env) error {
-	fmt.Fprintln(e.Stdout, "crier", Version)
+	e.printf("crier %s\n", Version)
 	return nil
 }
 
@@ -185,8 +258,8 @@ func (c helpCmd) Run(e *env) error {
 	return nil
 }
 
-// printf writes to standard output; a closed one is not our failure.
-func (e *env) printf(format string, args ...any) { fmt.Fprintf(e.Stdout, format, args...) }
+// printf writes to standard output; Main reports where it fails.
+func (e *env) printf(format string, args ...any) { fmt.Fprintf(e.out, format, args...) }
 
 // isTerminal says whether a writer is a terminal.
 func isTerminal(w io.Writer) bool {

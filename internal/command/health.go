@@ -45,6 +45,6 @@ func (c *healthCmd) Run(e *env) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s", text)
 	}
-	e.printf("%s", text)
+	fmt.Fprintf(e.Stdout, "%s", text) // the exit code is the answer
 	return nil
 }

@@ -59,7 +59,7 @@ func (c *importCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return importLines(e.ctx, g.API().NewImport(), in, e.Stdout, e.Stderr)
+	return importLines(e.ctx, g.API().NewImport(), in, e.out, e.Stderr)
 }
 
 // lineImporter imports one line, and reports whether it is new.

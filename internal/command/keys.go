@@ -58,7 +58,7 @@ func (c *keysAddCmd) Run(e *env) error {
 	return e.withUsers(c.databaseFlags, func(s *user.Store) error {
 		secret, made, err := s.MakeKey(e.ctx, user.Key{Owner: c.Owner, Grant: grant, ExpiresAt: expires}, now)
 		if err == nil {
-			c.print(e, secret, made, nil, now)
+			err = c.print(e, secret, made, nil, now)
 		}
 		return err
 	})
@@ -97,8 +97,17 @@ type keyFlags struct {
 	JSON bool `name:"json" help:"Print the key as a JSON object with its id and what it may do."`
 }
 
-// print shows a key that was made: the secret alone, and to people what it may do.
-func (f keyFlags) print(e *env, secret string, made user.Key, old *user.Key, now time.Time) {
+// print shows a key that was made: the secret alone, and to people what it may do. A key
+// that could not be shown is good and known to nobody: the error says how to end it.
+func (f keyFlags) print(e *env, secret string, made user.Key, old *user.Key, now time.Time) error {
+	f.write(e, secret, made, old, now)
+	if err := e.out.failed(); err != nil {
+		return fmt.Errorf("%w: key %d was made and could not be shown; end it with crier keys revoke %s --id %d", err, made.ID, made.Owner, made.ID)
+	}
+	return nil
+}
+
+func (f keyFlags) write(e *env, secret string, made user.Key, old *user.Key, now time.Time) {
 	if f.JSON {
 		shown := struct {
 			Key string `json:"key"`
@@ -227,7 +236,7 @@ func (c *keysRotateCmd) Run(e *env) error {
 		var several user.AmbiguousError
 		switch {
 		case err == nil:
-			c.print(e, secret, made, &old, now)
+			err = c.print(e, secret, made, &old, now)
 		case errors.As(err, &several):
 			err = fmt.Errorf("%w (--id)", err)
 		}

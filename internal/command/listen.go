@@ -55,6 +55,9 @@ func (c *listenCmd) Run(e *env) error {
 		}
 		b, _ := json.Marshal(ev) // its data came as JSON
 		e.printf("%s\n", b)
+		if err := e.out.failed(); err != nil {
+			cancel(err) // nobody reads
+		}
 		if ev.Type == "notification" && c.Count > 0 {
 			if left--; left == 0 {
 				cancel(enough)

@@ -308,13 +308,14 @@ func (c *runCmd) startParts(h *host, keys secrets, mail string) error {
 	return nil
 }
 
-// announce says, in a few lines, where everything is.
+// announce says, in a few lines, where everything is. It serves also where that cannot
+// be written.
 func (c *runCmd) announce(e *env, f runFacts, keys secrets) {
-	e.printf("\nCrier is running (%s). Ctrl-C stops it; what it holds is kept in %s.\n\n", time.Now().Format(time.TimeOnly), e.dataDir)
+	fmt.Fprintf(e.Stdout, "\nCrier is running (%s). Ctrl-C stops it; what it holds is kept in %s.\n\n", time.Now().Format(time.TimeOnly), e.dataDir)
 	for _, r := range c.bannerRows(e, f, keys, isTerminal(e.Stdout)) {
-		e.printf("  %-9s %s\n", r[0], r[1])
+		fmt.Fprintf(e.Stdout, "  %-9s %s\n", r[0], r[1])
 	}
-	e.printf("\n")
+	fmt.Fprintln(e.Stdout)
 }
 
 // bannerRows are the addresses, and how to get in. What is printed to anything but a

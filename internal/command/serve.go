@@ -98,16 +98,19 @@ func (h *host) await(try func(context.Context) error) error {
 			missing.Store(nil)
 			return err
 		}
-		if h.e.ctx.Err() != nil || time.Until(h.deadline) < startRetry {
+		if h.e.ctx.Err() != nil {
+			return context.Cause(h.e.ctx)
+		}
+		if time.Until(h.deadline) < startRetry {
 			return err
 		}
 		missing.Store(&err)
 		if time.Since(logged) >= startLog {
 			logged = time.Now()
-			h.e.log.Warn("waiting to start", "for", time.Until(h.deadline).Round(time.Second), "missing", err)
+			h.e.log.Warn("waiting to start", "for", time.Until(h.deadline).Round(time.Second), "missing", oneLine(err))
 		}
 		if lifecycle.Sleep(h.e.ctx, startRetry) != nil {
-			return err
+			return context.Cause(h.e.ctx)
 		}
 	}
 }
@@ -152,6 +155,10 @@ func (h *host) wait() error {
 
 // stop takes everything apart within the promised time.
 func (h *host) stop(err error) error {
+	if cause := context.Cause(h.e.ctx); cause != nil && (errors.Is(err, cause) || errors.Is(err, context.Canceled)) {
+		h.e.log.Info("stopping before the start was complete", "reason", cause)
+		err = nil // as after it
+	}
 	if h.admin != nil {
 		h.admin.Ready(false)
 	}

@@ -46,7 +46,7 @@ type usersExportCmd struct {
 func (c *usersExportCmd) Run(e *env) error {
 	text, err := c.do(e, "GET", "/export")
 	if err == nil {
-		_, err = e.Stdout.Write(text)
+		_, err = e.out.Write(text)
 	}
 	return err
 }

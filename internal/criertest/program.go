@@ -41,7 +41,7 @@ func beProgram() {
 	if os.Getenv(childVariable) == "" {
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), command.Signals()...)
 	code := command.Main(ctx, command.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, FailFunc: failPoints()})
 	stop()
 	os.Exit(code)
