@@ -87,7 +87,7 @@ func client(t *testing.T, roots *x509.CertPool, set func(*http.Protocols)) *http
 // it is served with when ready has come.
 func firstEvents(t *testing.T, c *http.Client, url string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, "GET", url+"/api/v1/stream?topics=ticks:BTCUSDT", nil)
 	if err != nil {
@@ -138,7 +138,7 @@ func TestProtocols(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer socket.Close()
-		_ = socket.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = socket.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := io.WriteString(socket, "GET /api/v1/ws?topics=ticks:BTCUSDT HTTP/1.1\r\nHost: "+addr+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		t.Fatalf("served %s", got)
 	}
 	f.write(t, "second")
-	criertest.Eventually(t, 10*time.Second, "the new certificate is served", func() bool { return name() == "second" })
+	criertest.Eventually(t, time.Minute, "the new certificate is served", func() bool { return name() == "second" })
 	if err := os.WriteFile(f.cert, []byte("-----BEGIN CERTIF"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		}
 	}
 	f.write(t, "third")
-	criertest.Eventually(t, 10*time.Second, "the third certificate is served", func() bool { return name() == "third" })
+	criertest.Eventually(t, time.Minute, "the third certificate is served", func() bool { return name() == "third" })
 }
 
 // rawH2 is a client of HTTP/2 by prior knowledge, frame by frame.
@@ -250,7 +250,7 @@ func (c *rawH2) ask(id uint32) error {
 // settings reads up to the server's, and returns how many streams it allows.
 func (c *rawH2) settings() (streams uint32) {
 	c.t.Helper()
-	_ = c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		f, err := c.framer.ReadFrame()
 		c.do(err)
@@ -272,7 +272,7 @@ func TestRapidReset(t *testing.T) {
 		t.Errorf("%d streams are allowed, want 1000", n)
 	}
 	c.do(c.framer.WriteSettingsAck())
-	_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
 	gone := make(chan struct{})
 	go func() { // what is answered is read, or the server would rather wait for us
 		defer close(gone)
@@ -294,7 +294,7 @@ func TestRapidReset(t *testing.T) {
 	_ = c.conn.Close()
 	<-gone
 	firstEvents(t, other, w.url)
-	criertest.Eventually(t, 20*time.Second, "its streams are gone", func() bool { return w.Streams() == 2 })
+	criertest.Eventually(t, time.Minute, "its streams are gone", func() bool { return w.Streams() == 2 })
 }
 
 // A client that floods with settings and pings and reads no answer is sent away,
@@ -321,10 +321,10 @@ func TestDeadH2Connection(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config, _ *kafka.Config) { c.PeerTimeout = time.Second })
 	c := newRawH2(t, w, 1<<30)
 	c.do(c.ask(1))
-	criertest.Eventually(t, 20*time.Second, "the stream is there", func() bool { return w.Streams() == 1 })
+	criertest.Eventually(t, time.Minute, "the stream is there", func() bool { return w.Streams() == 1 })
 	// It says nothing any more, not even to pings.
-	criertest.Eventually(t, 20*time.Second, "the stream has ended", func() bool { return w.Streams() == 0 })
-	_ = c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	criertest.Eventually(t, time.Minute, "the stream has ended", func() bool { return w.Streams() == 0 })
+	_ = c.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, c.conn); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("the connection is still there: %v", err)
 	}

@@ -159,7 +159,7 @@ func (c *composed) send(s *mail.Sender) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	return s.Send(ctx, m)
 }

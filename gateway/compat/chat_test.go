@@ -34,7 +34,7 @@ func (s *stranger) chat(path string, inHeader bool) *talker {
 	default:
 		address += "?token=" + s.token
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	socket, _, err := websocket.Dial(ctx, address, o)
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *talker) say(text string) {
 // hear reads one message; its stamp is checked and taken away.
 func (c *talker) hear() map[string]any {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	_, text, err := c.socket.Read(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *talker) want(text string) {
 // ended says that the server has closed with 1000.
 func (c *talker) ended() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	if _, text, err := c.socket.Read(ctx); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
 		c.t.Errorf("%s %v, want the end", text, err)
@@ -130,7 +130,7 @@ func TestChatHandshake(t *testing.T) {
 	// A connection that is gone leaves the way free at once.
 	_ = first.socket.CloseNow()
 	var again *talker
-	criertest.Eventually(t, 5*time.Second, "bob is back", func() bool {
+	criertest.Eventually(t, time.Minute, "bob is back", func() bool {
 		again = bob.chat("/ws/chat", false)
 		return again.hear()["code"] == "api-motd"
 	})

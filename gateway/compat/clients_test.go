@@ -294,7 +294,7 @@ func TestAcknowledgedNotifications(t *testing.T) {
 		}
 	}
 	first.say(`{"type":"message_ack","key":"1"}`)
-	criertest.Eventually(t, 10*time.Second, "the acknowledged one is read", func() bool {
+	criertest.Eventually(t, time.Minute, "the acknowledged one is read", func() bool {
 		var n struct {
 			ReadAt string `json:"read_at"`
 		}
@@ -309,7 +309,7 @@ func TestAcknowledgedSocketEndsWithItsToken(t *testing.T) {
 	p := criertest.Start(t, "CRIER_ACCESS_TTL=10s")
 	ann := p.SignUp("ann")
 	c := dial(t, "ws"+strings.TrimPrefix(ann.Base, "http")+"/ws/notifications/"+ann.ID+"/?token="+ann.Token)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
 		t.Errorf("it ended with %v", err)
@@ -337,7 +337,7 @@ func TestChatAccounts(t *testing.T) {
 
 func dial(t *testing.T, address string) *websocket.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, address, nil)
 	if err != nil {
@@ -355,7 +355,7 @@ type socket struct {
 
 func (s socket) read() map[string]any {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	_, text, err := s.conn.Read(ctx)
 	if err != nil {

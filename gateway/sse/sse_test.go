@@ -168,7 +168,7 @@ func TestSlowReader(t *testing.T) {
 			s := w.open(proto, "", "")
 			s.block()
 			w.commit(1000)
-			criertest.Eventually(t, 20*time.Second, "the reader is cut", func() bool {
+			criertest.Eventually(t, time.Minute, "the reader is cut", func() bool {
 				w.cutMu.Lock()
 				defer w.cutMu.Unlock()
 				return len(w.cuts) > 0
@@ -204,7 +204,7 @@ func TestTicksAndHeartbeats(t *testing.T) {
 				}
 			}
 			_ = s.resp.Body.Close()
-			criertest.Eventually(t, 20*time.Second, "the reader is forgotten", func() bool { return w.hub.Stats().Subscribers == 0 && w.pool.Stats().Conns == 0 })
+			criertest.Eventually(t, time.Minute, "the reader is forgotten", func() bool { return w.hub.Stats().Subscribers == 0 && w.pool.Stats().Conns == 0 })
 		})
 	}
 }
@@ -232,7 +232,7 @@ func TestRawSockets(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.ends {
-				_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 				_, err := io.Copy(io.Discard, conn)
 				var timeout net.Error
 				if errors.As(err, &timeout) && timeout.Timeout() {
@@ -317,19 +317,19 @@ func TestSlowReaderOverTLS(t *testing.T) {
 	s := &stream{t: t, r: bufio.NewReader(other)}
 	s.block() // the head
 	s.block() // ready
-	criertest.Eventually(t, 20*time.Second, "both follow", func() bool { return w.hub.Stats().Subscribers == 2 })
+	criertest.Eventually(t, time.Minute, "both follow", func() bool { return w.hub.Stats().Subscribers == 2 })
 	began := time.Now()
 	go w.commit(60)
 	s.ids(1, 60)
 	if w.pool.Stats().Stalled > 0 {
 		t.Errorf("the other had its notifications after %v, when the first was cut", time.Since(began))
 	}
-	criertest.Eventually(t, 20*time.Second, "the reader is cut", func() bool {
+	criertest.Eventually(t, time.Minute, "the reader is cut", func() bool {
 		w.cutMu.Lock()
 		defer w.cutMu.Unlock()
 		return len(w.cuts) > 0
 	})
-	if d := time.Since(began); w.cuts[0] != hub.TooSlow || w.pool.Stats().Stalled != 1 || d > stall+4*time.Second {
+	if d := time.Since(began); w.cuts[0] != hub.TooSlow || w.pool.Stats().Stalled != 1 || d > stall+30*time.Second {
 		t.Errorf("noted %v, stalled %d after %v", w.cuts, w.pool.Stats().Stalled, d)
 	}
 	w.commit(1)
@@ -400,7 +400,7 @@ func TestSlowTabBesideAnother(t *testing.T) {
 	s.block()
 	go w.commit(1000)
 	s.ids(1, 1000)
-	criertest.Eventually(t, 20*time.Second, "the tab that is not read is cut", func() bool { return w.pool.Stats().Stalled == 1 })
+	criertest.Eventually(t, time.Minute, "the tab that is not read is cut", func() bool { return w.pool.Stats().Stalled == 1 })
 	w.commit(1)
 	s.ids(1001, 1001)
 	if w.hub.Stats().Subscribers != 1 {

@@ -92,7 +92,7 @@ func TestStalledReader(t *testing.T) {
 			if err := await(t, "the stalled reader's end", h.ended); !errors.Is(err, ErrStalled) {
 				t.Errorf("it ended with %v, want %v", err, ErrStalled)
 			}
-			if d := time.Since(began); d < stall || d > stall+5*time.Second {
+			if d := time.Since(began); d < stall || d > stall+30*time.Second {
 				t.Errorf("it was cut after %v, want %v", d, stall)
 			}
 			if deaf.Write([]byte("x")) {
@@ -230,7 +230,7 @@ func TestCloseGrace(t *testing.T) {
 	if err := await(t, "the end", h.ended); err != goodbye {
 		t.Errorf("ended with %v", err)
 	}
-	if d := time.Since(began); d < closeGrace || d > closeGrace+3*time.Second {
+	if d := time.Since(began); d < closeGrace || d > closeGrace+30*time.Second {
 		t.Errorf("after %v, want the grace of %v", d, closeGrace)
 	}
 }

@@ -24,7 +24,7 @@ func startPool(t testing.TB, cfg Config) *Pool {
 
 func mustStop(t testing.TB, p *Pool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := p.Stop(ctx); err != nil {
 		t.Errorf("stopping: %v", err)
@@ -99,7 +99,7 @@ func listen(c *Conn) *heard {
 	return h
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // await receives or fails.
 func await[T any](t testing.TB, what string, ch <-chan T) T {

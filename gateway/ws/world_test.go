@@ -167,7 +167,7 @@ func newWorldOn(t testing.TB, cfg wire.Config, l net.Listener) *world {
 		}
 		_ = server.Close()
 		wg.Wait()
-		criertest.Eventually(t, 10*time.Second, "no subscriber is left", func() bool { return w.hub.Stats().Subscribers == 0 })
+		criertest.Eventually(t, time.Minute, "no subscriber is left", func() bool { return w.hub.Stats().Subscribers == 0 })
 	})
 	return w
 }
@@ -187,7 +187,7 @@ func dial(t testing.TB, addr, query, headers string, early ...[]byte) (*client, 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	request := "GET /?" + query + " HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + headers + "\r\n"
 	if _, err := conn.Write(append([]byte(request), bytes.Join(early, nil)...)); err != nil {
 		t.Fatal(err)

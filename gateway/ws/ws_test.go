@@ -265,7 +265,7 @@ func TestRenewAndPing(t *testing.T) {
 		c.send(masked(gws.NewPongFrame(nil)))
 	}
 	_ = c.conn.Close()
-	criertest.Eventually(t, 20*time.Second, "the reader is forgotten", func() bool { return w.hub.Stats().Subscribers == 0 })
+	criertest.Eventually(t, time.Minute, "the reader is forgotten", func() bool { return w.hub.Stats().Subscribers == 0 })
 }
 
 // No bytes of a client, whatever they are, do more than end its own connection.
@@ -379,7 +379,7 @@ func TestRefusedHandshakeIsClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+bad+"\r\n"); err != nil {
 			t.Fatal(err)
 		}

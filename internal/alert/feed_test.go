@@ -31,7 +31,7 @@ func (w *world) changes(since alert.Snapshot) ([]int64, alert.Snapshot) {
 // transactions run, be they of other databases, may it be.
 func (w *world) drain(snap alert.Snapshot) alert.Snapshot {
 	w.t.Helper()
-	criertest.Eventually(w.t, 20*time.Second, "no changes", func() bool {
+	criertest.Eventually(w.t, time.Minute, "no changes", func() bool {
 		var ids []int64
 		ids, snap = w.changes(snap)
 		return len(ids) == 0

@@ -90,14 +90,14 @@ func (r *room) heard() []string {
 
 func (r *room) await(n int) []string {
 	r.t.Helper()
-	criertest.Eventually(r.t, 20*time.Second, fmt.Sprintf("%d answers in %s", n, r.name), func() bool { return len(r.heard()) >= n })
+	criertest.Eventually(r.t, time.Minute, fmt.Sprintf("%d answers in %s", n, r.name), func() bool { return len(r.heard()) >= n })
 	return r.heard()
 }
 
 func present(t *testing.T, u *criertest.User, rooms ...string) {
 	t.Helper()
 	for _, name := range rooms {
-		criertest.Eventually(t, 20*time.Second, "the bot is in "+name, func() bool {
+		criertest.Eventually(t, time.Minute, "the bot is in "+name, func() bool {
 			var page struct{ Results []event.RoomUser }
 			return u.Do(t.Context(), "GET", "/rooms/"+name+"/members", nil, &page) == nil && len(page.Results) == 1 && page.Results[0].Username == "bot"
 		})
@@ -116,7 +116,7 @@ func TestAnswers(t *testing.T) {
 	if err := k.ProduceSync(t.Context(), p.TickRecord("BTCUSDT", "97000.50")).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	criertest.Eventually(t, 20*time.Second, "the price is known", func() bool {
+	criertest.Eventually(t, time.Minute, "the price is known", func() bool {
 		var page struct{ Results []struct{ Symbol string } }
 		return ann.Do(t.Context(), "GET", "/prices", nil, &page) == nil && len(page.Results) == 1
 	})
@@ -198,7 +198,7 @@ func TestCommand(t *testing.T) {
 		"FINBOT_PASSWORD=a bot's password", "FINBOT_ROOMS=friends:family", "CRIER_BOT_QUOTE_URL="+source(t))
 	b.Launch()
 	friends := &room{t, ann, "family"}
-	criertest.Eventually(t, 20*time.Second, "finbot is in", func() bool {
+	criertest.Eventually(t, time.Minute, "finbot is in", func() bool {
 		var page struct{ Results []event.RoomUser }
 		return ann.Do(t.Context(), "GET", "/rooms/family/members", nil, &page) == nil && len(page.Results) == 1
 	})

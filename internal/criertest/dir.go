@@ -122,7 +122,7 @@ func Dir(tb testing.TB, name string) string {
 // removeAll removes a server's folder. A server that was killed may still be
 // writing its last file.
 func removeAll(dir string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; pause(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; pause(50 * time.Millisecond) {
 		if err := os.RemoveAll(dir); err == nil || time.Now().After(deadline) {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -114,9 +115,18 @@ func templateDir() (string, error) {
 // conns is how many connections it may have, 0: as many as usual.
 func Database(tb testing.TB, conns int32) *postgres.DB {
 	tb.Helper()
-	db, err := postgres.Open(tb.Context(), postgres.Config{URL: Postgres(tb), MaxConns: conns})
-	if err != nil {
-		tb.Fatal(err)
+	url := Postgres(tb)
+	var db *postgres.DB
+	// A connection has five seconds, and on a busy machine it takes longer. Those who
+	// run Crier start it again; so does this.
+	for deadline := time.Now().Add(time.Minute); ; {
+		var err error
+		if db, err = postgres.Open(tb.Context(), postgres.Config{URL: url, MaxConns: conns}); err == nil {
+			break
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || time.Now().After(deadline) {
+			tb.Fatal(err)
+		}
 	}
 	tb.Cleanup(db.Close)
 	if _, err := db.Migrate(tb.Context()); err != nil {

@@ -166,7 +166,7 @@ func environ() []string {
 // removeData waits until the orphaned Postgres of a killed program is gone: it
 // is told by the kernel, and needs a moment.
 func (p *Program) removeData() {
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := os.RemoveAll(p.Dir)
 		if err == nil {

@@ -173,7 +173,7 @@ func TestNotificationByWebhook(t *testing.T) {
 		t.Errorf("%+v %s", got.Header, got.Body)
 	}
 	bob.Follow(t, "0", 1)
-	criertest.Eventually(t, 20*time.Second, "both can see what became of it", func() bool {
+	criertest.Eventually(t, time.Minute, "both can see what became of it", func() bool {
 		a, b := fates(t, ann, 1), fates(t, bob, 1)
 		return len(a) == 1 && a[0] == fate{Channel: "webhook", Address: "POST " + hook.URL, State: "sent", Attempts: 1} &&
 			len(b) == 1 && b[0].State == "failed" && b[0].Error == "the user has no destination that is enabled"

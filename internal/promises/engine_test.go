@@ -78,7 +78,7 @@ func TestEveryCondition(t *testing.T) {
 	tw := timedTicks(t, p, "TWO", "a", [2]string{"0s", "101"})
 	tw = append(tw, timedTicks(t, p, "TWO", "b", [2]string{"0s", "99"})...)
 	tw = append(tw, timedTicks(t, p, "TWO", "a", [2]string{"1s", "102"})...)
-	criertest.Eventually(t, 10*time.Second, "all is matched", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == p.EndOf(t, "ticks") })
+	criertest.Eventually(t, time.Minute, "all is matched", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == p.EndOf(t, "ticks") })
 	p.Kill()
 	p.Start()
 	u = p.SignUp("ann")
@@ -128,7 +128,7 @@ func requireCandles(t *testing.T, u *criertest.User) {
 	t.Helper()
 	want := "[{100 100 97 97 2} {101 102 101 102 2}]"
 	got := ""
-	criertest.Eventually(t, 10*time.Second, "the candles are written", func() bool {
+	criertest.Eventually(t, time.Minute, "the candles are written", func() bool {
 		var page struct {
 			Results []struct {
 				Open, High, Low, Close string
@@ -260,7 +260,7 @@ func setOn(t *testing.T, u *criertest.User, symbol, body string) int64 {
 // awaitOffset waits until the matcher has committed beyond an offset.
 func awaitOffset(t *testing.T, c *kgo.Client, prefix string, offset int64) {
 	t.Helper()
-	criertest.Eventually(t, 20*time.Second, "the ticks are matched", func() bool {
+	criertest.Eventually(t, time.Minute, "the ticks are matched", func() bool {
 		got, err := kadm.NewClient(c).FetchOffsets(t.Context(), prefix+"crier-matcher")
 		matched := false
 		got.Each(func(o kadm.OffsetResponse) { matched = matched || o.At > offset })
@@ -331,7 +331,7 @@ func TestAlertsInBulk(t *testing.T) {
 		t.Errorf("snoozed: %+v", page.Results[len(ids)-1])
 	}
 	tick(t, p, "GOLD", "7")
-	criertest.Eventually(t, 10*time.Second, "the tick is matched", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 2 })
+	criertest.Eventually(t, time.Minute, "the tick is matched", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 2 })
 	requireOffsets(t, u, first, []int64{0})
 	if err := u.Do(t.Context(), "POST", "/alerts/bulk", map[string]any{"ids": ids, "action": "delete"}, &answer); err != nil || answer.Changed != 8 || len(list()) != 0 {
 		t.Errorf("deleted %+v, %v", answer, err)

@@ -55,7 +55,9 @@ func (f *follower) seen() []int64 {
 // requireSequence says that a stream brought 1, 2, 3 … n, each once, in order.
 func (f *follower) requireSequence(t *testing.T, n int) {
 	t.Helper()
-	criertest.Eventually(t, 90*time.Second, fmt.Sprintf("%d notifications on the stream", n), func() bool { return len(f.seen()) >= n })
+	// A member of a group that is killed during a rebalance is noticed after the
+	// rebalance timeout of a minute.
+	criertest.Eventually(t, 3*time.Minute, fmt.Sprintf("%d notifications on the stream", n), func() bool { return len(f.seen()) >= n })
 	for i, id := range f.seen() {
 		if id != int64(i+1) {
 			t.Fatalf("the stream's entry %d is notification %d: %v", i+1, id, f.seen())

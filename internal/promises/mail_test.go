@@ -116,7 +116,7 @@ func TestAlertByMail(t *testing.T) {
 	}
 	u.Follow(t, "0", 1)
 	tick(t, p, "GOLD", "2001.75")
-	criertest.Eventually(t, 20*time.Second, "a mail", func() bool { return len(catcher(t, p)) == 1 })
+	criertest.Eventually(t, time.Minute, "a mail", func() bool { return len(catcher(t, p)) == 1 })
 	m := catcher(t, p)[0]
 	if m.To[0].Address != "ann@example.org" || !strings.Contains(m.Subject, "GOLD") || !strings.Contains(m.Subject, "2000.50") || !strings.Contains(m.Subject, "2001.75") {
 		t.Errorf("mail %+v", m)
@@ -134,7 +134,7 @@ func TestAlertByMail(t *testing.T) {
 		t.Errorf("the page of the link: %d %s", status, text)
 	}
 	alert()
-	criertest.Eventually(t, 20*time.Second, "looking has not unsubscribed", func() bool { return len(catcher(t, p)) == 2 })
+	criertest.Eventually(t, time.Minute, "looking has not unsubscribed", func() bool { return len(catcher(t, p)) == 2 })
 	if status, text := visit(t, http.MethodPost, link, url.Values{"List-Unsubscribe": {"One-Click"}}); status != http.StatusOK {
 		t.Fatalf("unsubscribing: %d %s", status, text)
 	}
@@ -172,7 +172,7 @@ func visit(t *testing.T, method, address string, form url.Values) (int, string) 
 func requireFate(t *testing.T, u *criertest.User, id int64, want fate) {
 	t.Helper()
 	var got []fate
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for got = fates(t, u, id); len(got) != 1 || got[0] != want; got = fates(t, u, id) {
 		if time.Now().After(deadline) {
 			t.Fatalf("deliveries of %d: %+v, want %+v", id, got, want)
@@ -239,7 +239,7 @@ func TestMailSurvivesTheProgram(t *testing.T) {
 	})
 	peer := criertest.SMTP(t, address)
 	criertest.Eventually(t, 100*time.Second, "the mail arrives", func() bool { return peer.Count() == 1 })
-	criertest.Eventually(t, 20*time.Second, "it is noted", func() bool { return fates(t, u, 1)[0].State == "sent" })
+	criertest.Eventually(t, time.Minute, "it is noted", func() bool { return fates(t, u, 1)[0].State == "sent" })
 	if n := peer.Count(); n != 1 {
 		t.Errorf("%d mails", n)
 	}
@@ -261,7 +261,7 @@ func TestPasswordReset(t *testing.T) {
 		}
 	}
 	requireCode(t, do("/password/reset", map[string]string{}), 400, "invalid_input")
-	criertest.Eventually(t, 20*time.Second, "a mail", func() bool { return len(catcher(t, p)) > 0 })
+	criertest.Eventually(t, time.Minute, "a mail", func() bool { return len(catcher(t, p)) > 0 })
 	m := catcher(t, p)[0]
 	if m.To[0].Address != "ann@example.org" || m.Subject != "A new password for ann" {
 		t.Errorf("%+v", m)

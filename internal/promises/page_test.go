@@ -26,7 +26,7 @@ import (
 
 // patience is how long a page may take for what it does within a second or two
 // on an idle machine; a killed program's Postgres recovers within it, too.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // tab is one page in a real browser. What its console says against it is kept,
 // and fails the test at the end.

@@ -211,7 +211,7 @@ func requireOffsets(t *testing.T, u *criertest.User, id int64, want []int64) {
 		}
 		return fmt.Sprint(got) == fmt.Sprint(want)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // see requireSequence
 	for !check() {
 		if time.Now().After(deadline) {
 			t.Fatalf("alert %d fired on the ticks at %v, want %v", id, got, want)

@@ -37,7 +37,7 @@ func openStream(t *testing.T, u *criertest.User, o client.StreamOptions) *stream
 		}) // it ends with the test, by its context
 	})
 	t.Cleanup(s.end)
-	criertest.Eventually(t, 20*time.Second, "the stream is ready", func() bool { return len(s.of("ready")) > 0 })
+	criertest.Eventually(t, time.Minute, "the stream is ready", func() bool { return len(s.of("ready")) > 0 })
 	return s
 }
 
@@ -100,7 +100,7 @@ func TestSendToTopic(t *testing.T) {
 		t.Errorf("accepted %+v", said)
 	}
 	mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": "to ann"})
-	criertest.Eventually(t, 20*time.Second, "a message and a notification", func() bool { return len(first.of("message")) == 1 && len(first.of("notification")) == 1 })
+	criertest.Eventually(t, time.Minute, "a message and a notification", func() bool { return len(first.of("message")) == 1 && len(first.of("notification")) == 1 })
 	var m struct {
 		ID            int64
 		Topic, Title  string
@@ -138,7 +138,7 @@ func TestSendToTopic(t *testing.T) {
 		t.Errorf("since=%s: %v %s", cursor, err, head[:n])
 	}
 	all := openStream(t, bob, client.StreamOptions{Topics: []string{"news"}, Since: "0"})
-	criertest.Eventually(t, 20*time.Second, "what was missed", func() bool { return len(again.of("message")) == 3 && len(all.of("message")) == 4 })
+	criertest.Eventually(t, time.Minute, "what was missed", func() bool { return len(again.of("message")) == 3 && len(all.of("message")) == 4 })
 	if got := again.ids(t, "message"); !slices.Equal(got, []int64{2, 3, 4}) || len(again.of("notification")) != 0 {
 		t.Errorf("after %s: %v and %d notifications", cursor, got, len(again.of("notification")))
 	}
@@ -214,7 +214,7 @@ func TestScheduledSend(t *testing.T) {
 	if got[0].Title != "now" || got[1].Title != "later" {
 		t.Errorf("%+v", got)
 	}
-	criertest.Eventually(t, 10*time.Second, "it counts as delivered", func() bool {
+	criertest.Eventually(t, time.Minute, "it counts as delivered", func() bool {
 		return service.Do(t.Context(), "GET", "/notifications/scheduled/"+later.EventID, nil, &state) == nil && state.State == "delivered"
 	})
 	requireCode(t, service.Do(t.Context(), "DELETE", "/notifications/scheduled/"+later.EventID, nil, nil), 409, "conflict")
@@ -253,7 +253,7 @@ func TestCollapseAndExpiry(t *testing.T) {
 	for _, title := range []string{"a1", "a2"} {
 		mustSend(t, service, map[string]any{"user_id": ann.ID, "title": title, "collapse_key": "a"})
 	}
-	criertest.Eventually(t, 20*time.Second, "two came", func() bool { return len(s.of("notification")) == 2 })
+	criertest.Eventually(t, time.Minute, "two came", func() bool { return len(s.of("notification")) == 2 })
 	if pg := inbox(); pg.Count != 1 || pg.Results[0].Title != "a2" || pg.Results[0].Replaces != 1 || unread() != 1 {
 		t.Errorf("collapsed: %+v, %d unread", pg, unread())
 	}
@@ -261,16 +261,16 @@ func TestCollapseAndExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustSend(t, service, map[string]any{"user_id": ann.ID, "title": "a3", "collapse_key": "a"})
-	criertest.Eventually(t, 20*time.Second, "a third came", func() bool { return len(s.of("notification")) == 3 })
+	criertest.Eventually(t, time.Minute, "a third came", func() bool { return len(s.of("notification")) == 3 })
 	if pg := inbox(); pg.Count != 2 || pg.Results[0].Replaces != 0 {
 		t.Errorf("what was read is kept: %+v", pg)
 	}
 	mustSend(t, service, map[string]any{"user_id": ann.ID, "title": "short", "expires_at": time.Now().Add(2 * time.Second)})
-	criertest.Eventually(t, 20*time.Second, "a fourth came", func() bool { return len(s.of("notification")) == 4 })
+	criertest.Eventually(t, time.Minute, "a fourth came", func() bool { return len(s.of("notification")) == 4 })
 	if n := unread(); n != 2 {
 		t.Errorf("%d unread, want 2", n)
 	}
-	criertest.Eventually(t, 20*time.Second, "it has gone, and the counts with it", func() bool {
+	criertest.Eventually(t, time.Minute, "it has gone, and the counts with it", func() bool {
 		if inbox().Count != 2 || unread() != 1 {
 			return false
 		}
@@ -284,5 +284,5 @@ func TestCollapseAndExpiry(t *testing.T) {
 	})
 	again := openStream(t, ann, client.StreamOptions{Since: "0"})
 	mustSend(t, service, map[string]any{"user_id": ann.ID, "title": "last"})
-	criertest.Eventually(t, 20*time.Second, "the rest", func() bool { return slices.Equal(again.ids(t, "notification"), []int64{2, 3, 5}) })
+	criertest.Eventually(t, time.Minute, "the rest", func() bool { return slices.Equal(again.ids(t, "notification"), []int64{2, 3, 5}) })
 }

@@ -28,7 +28,7 @@ func TestSetAgain(t *testing.T) {
 	requireOffsets(t, u, id, []int64{0, 0})
 	tick(t, p, "GOLD", "4")
 	again()
-	criertest.Eventually(t, 10*time.Second, "the matcher has it", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 2 })
+	criertest.Eventually(t, time.Minute, "the matcher has it", func() bool { return p.GroupAt(t, "crier-matcher", "ticks") == 2 })
 	requireOffsets(t, u, id, []int64{0, 0})
 	tick(t, p, "GOLD", "7")
 	requireOffsets(t, u, id, []int64{0, 0, 2})

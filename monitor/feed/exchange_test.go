@@ -73,7 +73,7 @@ func (x *exchange) feed(symbols ...string) *BinanceFeed {
 // collect runs the feed until enough says so, and returns what was emitted.
 func collect(t *testing.T, f Feed, enough func(got []string) bool) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string
 	err := f.Run(ctx, func(x event.Tick) error {
