@@ -92,3 +92,31 @@ func TestPageKeepsTheSearch(t *testing.T) {
 	page.goTo("inbox")
 	page.until("the rail leads to all", rows+` === 9 && location.search === '' && document.querySelector('[data-testid=inbox-search]').value === ''`)
 }
+
+// The inbox shows one kind where that is asked for, in its address, too; what comes of
+// another kind counts, and is not in the list.
+func TestPageFiltersByKind(t *testing.T) {
+	t.Parallel()
+	p := criertest.Start(t)
+	page := openTab(t, p.Facts().HTTP)
+	page.signUp("ann")
+	ann := p.SignUp("ann")
+	for i := range 6 {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("Item ", i), "kind": []string{"invoice", "comment"}[i%2]})
+	}
+	ann.Follow(t, "0", 6)
+	page.open("/inbox")
+	page.untilLive("sse")
+	page.until("six rows", rows+` === 6`)
+	page.choose(sel("filter-kind"), "invoice")
+	page.until("three of one kind", rows+` === 3 && new URLSearchParams(location.search).get('kind') === 'invoice'`)
+	for i, kind := range []string{"invoice", "comment", "report"} {
+		mustSend(t, p.Service(), map[string]any{"user_id": ann.ID, "title": fmt.Sprint("Later ", i), "kind": kind})
+	}
+	page.until("one more comes, and three more are unread", rows+` === 4 && document.getElementById('unread').textContent === '9'`)
+	page.until("what has come is of a kind to choose", `[...document.querySelector('[data-testid=filter-kind]').options].map((o) => o.value).join() === ',comment,invoice,report'`)
+	eval[bool](page, `(location.reload(), true)`)
+	page.until("the same after a reload", rows+` === 4 && document.querySelector('[data-testid=filter-kind]').value === 'invoice'`)
+	page.choose(sel("filter-kind"), "")
+	page.until("all", rows+` === 9 && location.search === ''`)
+}

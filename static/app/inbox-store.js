@@ -16,6 +16,8 @@ const ITEMS_KEPT = 500;
 const PENDING_KEPT = 200;
 const REFRESH_AFTER_MS = 400;
 
+const EVERYTHING = { unread: false, q: '', kind: '' };
+
 class Inbox {
   items = [];
   pending = [];
@@ -23,7 +25,8 @@ class Inbox {
   next = null;
   phase = 'loading'; // loading, ready, failed
   error = null;
-  filter = { unread: false, q: '' };
+  filter = EVERYTHING;
+  kinds = new Set(); // of all that was seen here
   atTop = true; // told by the view
   shown = false; // told by the view
   #turn = 0;
@@ -40,7 +43,7 @@ class Inbox {
 
   async #load(filter) {
     const turn = ++this.#turn;
-    if (filter.unread !== this.filter.unread || filter.q !== this.filter.q) this.items = [];
+    if (!this.shows(filter)) this.items = [];
     this.filter = filter;
     if (this.items.length === 0) this.#become('loading');
     try {
@@ -54,6 +57,7 @@ class Inbox {
       const newest = page.results[0]?.id ?? 0;
       const arrivedMeanwhile = filter.q ? [] : this.items.filter((item) => item.fresh && item.id > newest);
       this.items = [...arrivedMeanwhile, ...page.results];
+      this.#noteKinds(page.results);
       this.next = page.next;
       this.#forgetPending();
       this.#become('ready');
@@ -75,6 +79,7 @@ class Inbox {
     if (turn !== this.#turn) return filter === this.filter ? this.more() : undefined;
     const known = new Set(this.items.map(({ id }) => id));
     this.items.push(...page.results.filter(({ id }) => !known.has(id)));
+    this.#noteKinds(page.results);
     this.next = page.next;
     emit('inbox');
     return undefined;
@@ -127,6 +132,7 @@ class Inbox {
     const query = new URLSearchParams();
     if (this.filter.q) query.set('q', this.filter.q);
     if (this.filter.unread) query.set('unread', 'true');
+    if (this.filter.kind) query.set('kind', this.filter.kind);
     return `/inbox${id === undefined ? '' : `/${id}`}${query.size > 0 ? `?${query}` : ''}`;
   }
 
@@ -136,6 +142,11 @@ class Inbox {
     const known = (item) => item.id === notification.id;
     if (this.items.some(known) || this.pending.some(known)) return;
     if (notification.replaces) this.#drop(notification.replaces);
+    this.#noteKinds([notification]);
+    if (this.filter.kind && notification.kind !== this.filter.kind) {
+      emit('inbox');
+      return;
+    }
     const now = Date.now();
     this.#shownAt = this.#shownAt.filter((time) => now - time < 1_000);
     const waits = this.pendingCount > 0 || (this.shown && !this.atTop) || this.filter.q || this.#shownAt.length >= SHOWN_A_SECOND;
@@ -153,7 +164,7 @@ class Inbox {
 
   /** Shows what waits. */
   reveal() {
-    if (this.filter.q) return this.load({ unread: false, q: '' });
+    if (this.filter.q) return this.load(EVERYTHING);
     if (this.pendingCount > this.pending.length) return this.load();
     this.items = [...this.pending, ...this.items];
     this.#forgetPending();
@@ -253,7 +264,19 @@ class Inbox {
     this.next = null;
     this.#forgetPending();
     this.phase = 'loading';
-    this.filter = { unread: false, q: '' };
+    this.filter = EVERYTHING;
+    this.kinds.clear();
+  }
+
+  /** Says whether the list is under this filter. */
+  shows(filter) {
+    return Object.entries(filter).every(([name, value]) => this.filter[name] === value);
+  }
+
+  showEverything() { return this.load(EVERYTHING); }
+
+  #noteKinds(items) {
+    for (const { kind } of items) this.kinds.add(kind);
   }
 
   /** A newer one with the same collapse key has taken its place. */
@@ -268,6 +291,7 @@ class Inbox {
     const query = new URLSearchParams({ limit: String(limit) });
     if (this.filter.unread) query.set('unread', 'true');
     if (this.filter.q) query.set('q', this.filter.q);
+    if (this.filter.kind) query.set('kind', this.filter.kind);
     return `/notifications?${query}`;
   }
 

@@ -62,7 +62,7 @@ export function inboxView(root, params) {
 
   let noticeKey = '';
   function paintNotice() {
-    const key = inbox.items.length > 0 ? 'none' : `${inbox.phase} ${inbox.filter.unread} ${inbox.filter.q}`;
+    const key = inbox.items.length > 0 ? 'none' : `${inbox.phase} ${Object.values(inbox.filter).join(' ')}`;
     if (key === noticeKey) return;
     noticeKey = key;
     notice.replaceChildren(...(inbox.items.length > 0 ? [] : [noticeFor()]));
@@ -101,7 +101,7 @@ export function inboxView(root, params) {
   return {
     update(next) {
       const filter = filterOf(next);
-      if (filter.q !== inbox.filter.q || filter.unread !== inbox.filter.unread) inbox.load(filter);
+      if (!inbox.shows(filter)) inbox.load(filter);
       const id = Number(next.id) || undefined;
       if (id === selected) return;
       selected = id;
@@ -118,7 +118,7 @@ export function inboxView(root, params) {
   };
 }
 
-const filterOf = ({ q = '', unread }) => ({ q: q.trim(), unread: unread === 'true' });
+const filterOf = ({ q = '', unread, kind = '' }) => ({ q: q.trim(), unread: unread === 'true', kind });
 
 function makeFilters(signal) {
   const choice = (name, unread) => h('button', { type: 'button', 'data-testid': `filter-${name}`, onclick: () => inbox.load({ ...inbox.filter, unread }) }, name);
@@ -133,11 +133,23 @@ function makeFilters(signal) {
       timer = setTimeout(() => inbox.load({ ...inbox.filter, q: search.value.trim() }), TYPING_MS);
     },
   });
-  const node = h('div', { class: 'filters' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'Filter' }, all, unread), h('label', { class: 'search-box' }, icon('search'), search));
+  const kind = h('select', { 'aria-label': 'Kind', 'data-testid': 'filter-kind', onchange: () => inbox.load({ ...inbox.filter, kind: kind.value }) });
+  let offered = '';
+  const paintKinds = () => {
+    const kinds = [...new Set([...inbox.kinds, inbox.filter.kind].filter(Boolean))].sort();
+    kind.hidden = kinds.length < 2 && !inbox.filter.kind;
+    if (offered !== kinds.join()) {
+      offered = kinds.join();
+      kind.replaceChildren(h('option', { value: '' }, 'All kinds'), ...kinds.map((name) => h('option', { value: name }, name)));
+    }
+    kind.value = inbox.filter.kind;
+  };
+  const node = h('div', { class: 'filters' }, h('div', { class: 'segments', role: 'group', 'aria-label': 'Filter' }, all, unread), kind, h('label', { class: 'search-box' }, icon('search'), search));
   const paint = () => {
     all.setAttribute('aria-pressed', String(!inbox.filter.unread));
     unread.setAttribute('aria-pressed', String(inbox.filter.unread));
     if (document.activeElement !== search) search.value = inbox.filter.q;
+    paintKinds();
   };
   return { node, paint };
 }
@@ -145,8 +157,9 @@ function makeFilters(signal) {
 function noticeFor() {
   if (inbox.phase === 'failed') return failedPanel('The inbox could not be loaded.', inbox.error, () => inbox.load());
   if (inbox.phase === 'loading') return skeleton();
-  const reset = h('button', { type: 'button', onclick: () => inbox.load({ unread: false, q: '' }) }, 'Show all');
+  const reset = h('button', { type: 'button', onclick: () => inbox.showEverything() }, 'Show all');
   if (inbox.filter.q) return emptyPanel('search', 'Nothing found', `No notification speaks of “${inbox.filter.q}”.`, reset);
+  if (inbox.filter.kind) return emptyPanel('search', 'Nothing found', `No ${inbox.filter.unread ? 'unread ' : ''}notification is of the kind “${inbox.filter.kind}”.`, reset);
   if (inbox.filter.unread) return emptyPanel('check', 'All read', 'Unread notifications stand here.', reset);
   return emptyPanel('inbox', 'Nothing here yet', 'What your servers have to say to you comes here, the moment they say it.',
     h('a', { class: 'button primary', href: '/send' }, 'Send yourself one'), h('a', { class: 'button', href: '/alerts' }, 'Set an alert'));
