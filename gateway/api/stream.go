@@ -56,15 +56,12 @@ func (a *API) Stream(w http.ResponseWriter, r *http.Request) error {
 //	@Param			topics	query	string	false	"as for SSE"
 //	@Param			since	query	string	false	"as for SSE"
 //	@Success		101	{string}	string
-//	@Failure		400,401,403	{object}	Problem
+//	@Failure		400,401,403,426	{object}	Problem
 //	@Security		bearer
 //	@Router			/ws [get]
 func (a *API) Socket(w http.ResponseWriter, r *http.Request) error {
-	if r.ProtoMajor != 1 {
-		return problem.New(problem.InvalidInput, "WebSocket needs HTTP/1.1 here.")
-	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return problem.New(problem.InvalidInput, "This address speaks WebSocket: the Upgrade header is missing.")
+	if err := ws.CheckHandshake(w, r); err != nil {
+		return err
 	}
 	st, begin, err := a.open(r)
 	if err != nil {

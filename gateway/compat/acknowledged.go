@@ -77,6 +77,9 @@ func (c *clients) send(w http.ResponseWriter, r *http.Request) error {
 
 // socket is C's: whoever may not use it is refused with 403 at the handshake.
 func (c *clients) socket(w http.ResponseWriter, r *http.Request) error {
+	if err := ws.CheckHandshake(w, r); err != nil {
+		return err
+	}
 	text := r.URL.Query().Get("token")
 	who := api.Who(r)
 	if text != "" {

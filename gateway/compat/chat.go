@@ -39,6 +39,9 @@ const chatStamp = "2006-01-02 15:04:05"
 // chat is E's socket. The handshake is always accepted; who may not come in is
 // told so on it.
 func (c *clients) chat(w http.ResponseWriter, r *http.Request) error {
+	if err := ws.CheckHandshake(w, r); err != nil {
+		return err
+	}
 	who := api.Who(r)
 	if text := r.URL.Query().Get("token"); text != "" {
 		var err error

@@ -446,7 +446,8 @@ func (c *conn) fault(n net.Conn, err error) error {
 		return nil
 	default:
 		var protocol ws.ProtocolError
-		if !errors.As(err, &protocol) {
+		// The library's errors of a frame's header are of no type of their own.
+		if !errors.As(err, &protocol) && !errors.Is(err, ws.ErrHeaderLengthMSB) && !errors.Is(err, ws.ErrHeaderLengthUnexpected) {
 			return err
 		}
 		c.close(ws.StatusProtocolError, "protocol error")
@@ -504,6 +505,10 @@ func (c *conn) command(ctx context.Context, text []byte) {
 
 // subscribe changes what the stream follows: all that is asked for, or nothing.
 func (c *conn) subscribe(ctx context.Context, names []string, since string, on bool) {
+	if len(names) == 0 {
+		c.complain("invalid_input", "topics: is required")
+		return
+	}
 	symbols, topics, err := hub.ParseTopics(names)
 	if err != nil {
 		c.complain("invalid_input", "topics: "+err.Error())

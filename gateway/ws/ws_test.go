@@ -102,7 +102,7 @@ func TestCommands(t *testing.T) {
 	}
 	for _, x := range []struct{ send, code string }{
 		{``, "invalid_json"}, {`x`, "invalid_json"}, {`{"type":`, "invalid_json"}, {`[]`, "invalid_json"}, {`null`, "invalid_json"}, {`{}`, "unknown_type"},
-		{`{"type":"shout"}`, "unknown_type"}, {`{"type":"` + strings.Repeat("x", 60_000) + `"}`, "unknown_type"}, {`{"type":7}`, "invalid_"},
+		{`{"type":"subscribe"}`, "invalid_input"}, {`{"type":"unsubscribe","topics":[]}`, "invalid_input"}, {`{"type":"shout"}`, "unknown_type"}, {`{"type":"` + strings.Repeat("x", 60_000) + `"}`, "unknown_type"}, {`{"type":7}`, "invalid_"},
 		{`{"type":"subscribe","topics":["News"]}`, "invalid_input"}, {`{"type":"subscribe","topics":"ticks:A"}`, "invalid_"}, {`{"type":"subscribe","topics":[` + many + `]}`, "invalid_input"},
 		{`{"type":"unsubscribe","topics":["ticks: "]}`, "invalid_input"},
 		{`{"type":"read"}`, "invalid_input"}, {`{"type":"read","ids":[]}`, "invalid_input"}, {`{"type":"read","ids":["x"]}`, "invalid_"}, {`{"type":"read","ids":[1.5]}`, "invalid_"},
@@ -411,6 +411,25 @@ func TestAttackCloseFrames(t *testing.T) {
 		s.send(masked(gws.NewFrame(gws.OpClose, true, []byte(payload))))
 		if got, reason := s.closed(); got != code {
 			t.Errorf("%q: closed with %d %s, want %d", payload, got, reason, code)
+		}
+	}
+}
+
+// A frame whose header breaks a rule is answered as any that does (RFC 6455, section
+// 5.2: the highest bit of a length of 64 bits is 0).
+func TestAttackFrameHeaders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wire.Config{})
+	for name, header := range map[string]string{
+		"a length with its highest bit": "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
+		"a length of the highest bit":   "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04",
+	} {
+		c := w.open("")
+		if _, err := io.WriteString(c.conn, header); err != nil {
+			t.Fatal(err)
+		}
+		if code, _ := c.closed(); code != 1002 {
+			t.Errorf("%s: closed with %d, want 1002", name, code)
 		}
 	}
 }

@@ -44,6 +44,7 @@ const (
 	UsernameTaken       Code = "username_taken"
 	EmailTaken          Code = "email_taken"
 	Conflict            Code = "conflict"
+	UpgradeRequired     Code = "upgrade_required"
 	WrongUser           Code = "wrong_user"
 	KeyReused           Code = "idempotency_key_reused"
 	TooMany             Code = "too_many_requests"
@@ -76,6 +77,7 @@ var Catalogue = map[Code]Entry{
 	RefreshReused:       {http.StatusUnauthorized, "This refresh token was used before", "sign in again: its session was ended"},
 	Forbidden:           {http.StatusForbidden, "Not allowed", "use an account or key that may do this"},
 	InsufficientScope:   {http.StatusForbidden, "The credential lacks a scope", "use a key or token with one of needed_scopes"},
+	UpgradeRequired:     {http.StatusUpgradeRequired, "Another version of WebSocket", "use version 13 (RFC 6455)"},
 	KindNotAllowed:      {http.StatusForbidden, "The credential may not send this kind", "send one of allowed_kinds, or use another key"},
 	UnknownHost:         {http.StatusMisdirectedRequest, "Unknown host", "the operator can set CRIER_PUBLIC_URL or CRIER_ALLOWED_HOSTS"},
 	BadOrigin:           {http.StatusForbidden, "This page's origin is not allowed", "the operator can add it to CRIER_ALLOWED_ORIGINS"},
