@@ -3,7 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
-	"net/url"
+	"math"
 	"time"
 
 	"crier/consumer/mail"
@@ -82,7 +82,7 @@ func (c *Config) normalise() error {
 	if c.Webhooks.FailFunc == nil {
 		c.Webhooks.FailFunc = c.FailFunc
 	}
-	if u, err := url.Parse(c.Mail.PublicURL); c.Mail.SMTPURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+	if c.Mail.SMTPURL != "" && c.Mail.PublicURL == "" {
 		errs = append(errs, errors.New("CRIER_PUBLIC_URL: is required with CRIER_SMTP_URL, such as https://crier.example.org: mails have links to it"))
 	}
 	_, err := destination.NewGuard(c.Webhooks.Allow)
@@ -91,7 +91,7 @@ func (c *Config) normalise() error {
 		_, err := mail.NewSender(c.Mail.SMTPURL, c.Mail.PerSecond)
 		errs = append(errs, err)
 	}
-	if c.Mail.PerSecond < 0 {
+	if !(c.Mail.PerSecond >= 0) || math.IsInf(c.Mail.PerSecond, 1) {
 		errs = append(errs, fmt.Errorf("CRIER_MAIL_RATE \"%v\": must be 0 or more", c.Mail.PerSecond))
 	}
 	if c.Mail.From != "" {

@@ -15,6 +15,8 @@ import (
 	"crier/gateway/api"
 	"crier/gateway/compat"
 	"crier/internal/destination"
+	"crier/internal/event"
+	"crier/internal/hostname"
 )
 
 // Config is what an operator may change.
@@ -103,8 +105,15 @@ func (c *Config) normalise() (ranges, error) {
 	fault := func(name, format string, args ...any) {
 		errs = append(errs, fmt.Errorf(name+" "+format, args...))
 	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		fault("CRIER_HTTP_ADDR", "%q: must be host:port, such as 127.0.0.1:8080: %w", c.Addr, err)
+	_, port, err := net.SplitHostPort(c.Addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		fault("CRIER_HTTP_ADDR", "%q: must be host:port, such as 127.0.0.1:8080", c.Addr)
+	}
+	if strings.ContainsFunc(c.APIKey, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		fault("CRIER_API_KEY:", "must be visible ASCII characters without spaces: it comes in a header")
 	}
 	if c.AccessTTL < time.Second || c.AccessTTL > 24*time.Hour {
 		fault("CRIER_ACCESS_TTL", "%q: must be 1s to 24h", c.AccessTTL)
@@ -114,7 +123,7 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	for name, n := range map[string]int{"CRIER_SIGNUP_LIMIT": c.SignupLimit, "CRIER_SEND_LIMIT_USER": c.SendLimitUser, "CRIER_SEND_LIMIT_KEY": c.SendLimitKey} {
 		if n < 0 || n > 1_000_000_000 {
-			fault(name, "must be 0 to 1000000000")
+			fault(name, "%q: must be 0 to 1000000000", strconv.Itoa(n))
 		}
 	}
 	if c.RefreshTTL < c.AccessTTL {
@@ -125,11 +134,16 @@ func (c *Config) normalise() (ranges, error) {
 	}
 	for _, o := range c.AllowedOrigins {
 		u, err := url.Parse(o)
-		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || strings.TrimSuffix(u.Path, "/") != "") {
+		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "") {
 			fault("CRIER_ALLOWED_ORIGINS", "%q: must be scheme://host[:port] or *", o)
 		}
 	}
-	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+	for _, h := range c.AllowedHosts {
+		if name := hostname.Name(h); name == "" || strings.ContainsAny(h, "/?#@ ") {
+			fault("CRIER_ALLOWED_HOSTS", "%q: must be a name such as push.example.org, or *", h)
+		}
+	}
+	if c.PublicURL != "" && !hostname.IsBase(c.PublicURL) {
 		fault("CRIER_PUBLIC_URL", "%q: must be an http or https URL, such as https://push.example.org", c.PublicURL)
 	}
 	for _, system := range c.CompatOpen {
@@ -140,8 +154,8 @@ func (c *Config) normalise() (ranges, error) {
 	if c.AlertLimit < 0 {
 		fault("CRIER_ALERT_LIMIT", "%q: must be 1 or more", strconv.Itoa(c.AlertLimit))
 	}
-	if c.StreamOutbox < 0 {
-		fault("CRIER_STREAM_OUTBOX", "%q: must be 1 or more", strconv.Itoa(c.StreamOutbox))
+	if c.StreamOutbox < 0 || c.StreamOutbox > 1<<30 {
+		fault("CRIER_STREAM_OUTBOX", "%q: must be 1 to 1073741824", strconv.Itoa(c.StreamOutbox))
 	}
 	parse := func(name string, list []string) []netip.Prefix {
 		var out []netip.Prefix
@@ -158,7 +172,7 @@ func (c *Config) normalise() (ranges, error) {
 	if len(c.CompatNetworks) > 0 && len(c.CompatOpen) == 0 {
 		fault("CRIER_COMPAT_NETWORKS", "%q: needs CRIER_COMPAT_OPEN", c.CompatNetworks)
 	}
-	return r, errors.Join(errs...)
+	return r, errors.Join(append(errs, event.CheckSymbols("CRIER_SYMBOLS", c.Symbols))...)
 }
 
 // parseRange reads a CIDR range, or one address.

@@ -2,9 +2,13 @@ package monitor
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
 	"strings"
 
+	"crier/internal/event"
 	"crier/monitor/feed"
 )
 
@@ -54,6 +58,16 @@ func (c *Config) normalise() error {
 	}
 	if len(c.Symbols) == 0 {
 		errs = append(errs, errors.New("CRIER_SYMBOLS: must name at least one symbol"))
+	}
+	errs = append(errs, event.CheckSymbols("CRIER_SYMBOLS", c.Symbols))
+	for _, a := range []struct{ name, url, form string }{
+		{"CRIER_BINANCE_WS_URL", c.BinanceWSURL, "a ws or wss URL"}, {"CRIER_BINANCE_REST_URL", c.BinanceRESTURL, "an http or https URL"},
+		{"CRIER_COINBASE_WS_URL", c.CoinbaseWSURL, "a ws or wss URL"}, {"CRIER_COINBASE_REST_URL", c.CoinbaseRESTURL, "an http or https URL"},
+		{"CRIER_KRAKEN_WS_URL", c.KrakenWSURL, "a ws or wss URL"}, {"CRIER_KRAKEN_REST_URL", c.KrakenRESTURL, "an http or https URL"},
+	} {
+		if u, err := url.Parse(a.url); a.url != "" && (err != nil || u.Host == "" || !slices.Contains(strings.Fields(a.form), u.Scheme)) {
+			errs = append(errs, fmt.Errorf("%s %q: must be %s", a.name, a.url, a.form))
+		}
 	}
 	if c.Feeds != Auto {
 		_, err := feed.Parse(c.Feeds, c.feeds(slog.New(slog.DiscardHandler)))

@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"crier/internal/destination"
+	"crier/internal/hostname"
 	"crier/internal/postgres"
 	"crier/internal/telemetry"
 	"crier/internal/token"
@@ -41,7 +43,7 @@ func (c *runCmd) check() error {
 		feeds.Feeds = monitor.Auto
 	}
 	errs := []error{c.kafkaFlags.check(), c.topicFlags.check(), c.databaseFlags.check(), users.check(), checkGateway(gateway, users, c.symbolFlags, c.webhookFlags, public),
-		feeds.config(c.Symbols, nil).Check(), consumer.config(false, webhookFlags{}, public, nil).Check(), c.adminFlags.check(), c.startFlags.check()}
+		feeds.config(c.Symbols, nil).Check(), consumer.check(), consumer.config(false, webhookFlags{}, public, nil).Check(), c.adminFlags.check(), c.startFlags.check()}
 	for name, addr := range map[string]string{"CRIER_KAFKA_ADDR": c.KafkaAddr, "CRIER_POSTGRES_ADDR": c.PostgresAddr, "CRIER_MAIL_SMTP_ADDR": c.MailSMTPAddr, "CRIER_MAIL_ADDR": c.MailAddr} {
 		errs = append(errs, checkAddr(name, addr))
 	}
@@ -58,12 +60,48 @@ func (c *monitorCmd) check() error {
 
 func (c *consumerCmd) check() error {
 	_, err := c.external()
-	return errors.Join(c.kafkaFlags.required(), c.databaseFlags.required(), err, c.config(false, c.webhookFlags, c.publicFlags, nil).Check(), c.adminFlags.check(), c.startFlags.check())
+	return errors.Join(c.kafkaFlags.required(), c.databaseFlags.required(), err, c.publicFlags.check(), c.consumerFlags.check(), c.config(false, c.webhookFlags, c.publicFlags, nil).Check(), c.adminFlags.check(), c.startFlags.check())
+}
+
+func (c *topicsCmd) check() error { return errors.Join(c.kafkaFlags.check(), c.topicFlags.check()) }
+
+func (c *sendCmd) check() error { return errors.Join(c.kafkaFlags.check(), c.databaseFlags.check()) }
+
+func (c *roomsRemoveCmd) check() error {
+	return errors.Join(c.kafkaFlags.check(), c.databaseFlags.check())
+}
+
+func (c *importCmd) check() error {
+	_, err := c.external()
+	_, guard := destination.NewGuard(c.allowed())
+	return errors.Join(c.kafkaFlags.check(), c.databaseFlags.check(), err, guard)
+}
+
+// checkSet returns the fault of a value; a zero of the operator's is one where parts
+// would take it for their default.
+func checkSet(bad bool, name, value, form string) error {
+	if bad {
+		return fmt.Errorf("%s %q: %s", name, value, form)
+	}
+	return nil
+}
+
+func (f consumerFlags) check() error {
+	return errors.Join(checkSet(f.ConsumerBatch == 0, "CRIER_CONSUMER_BATCH", "0", "must be 1 to 10000"), checkSet(f.WebhookRetention == 0, "CRIER_WEBHOOK_RETENTION", "0s", "must be at least 48h"))
+}
+
+// check is for consumers; gateways have it in their own.
+func (f publicFlags) check() error {
+	return checkSet(f.PublicURL != "" && !hostname.IsBase(f.PublicURL), "CRIER_PUBLIC_URL", f.PublicURL, "must be an http or https URL, such as https://push.example.org")
+}
+
+func (f gatewayFlags) check() error {
+	return errors.Join(checkSet(f.AlertLimit == 0, "CRIER_ALERT_LIMIT", "0", "must be 1 or more"), checkSet(f.StreamOutbox == 0, "CRIER_STREAM_OUTBOX", "0", "must be 1 to 1073741824"))
 }
 
 func checkGateway(f gatewayFlags, users userFlags, symbols symbolFlags, w webhookFlags, p publicFlags) error {
 	external, _ := users.external() // its error is of users.check
-	return f.config(external, symbols.Symbols, w, p).Check()
+	return errors.Join(f.check(), f.config(external, symbols.Symbols, w, p).Check())
 }
 
 func (f kafkaFlags) required() error {

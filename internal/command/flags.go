@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -55,9 +56,11 @@ type retentionFlag struct {
 // UnmarshalText is called by the flag parser.
 func (r *retentionFlag) UnmarshalText(b []byte) error {
 	r.age, r.bytes = 24*time.Hour, 1<<30
+	var ages, sizes int
 	for _, part := range strings.FieldsFunc(string(b), func(c rune) bool { return c == ',' || c == ' ' }) {
 		if d, err := time.ParseDuration(part); err == nil && d > 0 {
 			r.age = d
+			ages++
 			continue
 		}
 		n, err := parseSize(part)
@@ -65,6 +68,10 @@ func (r *retentionFlag) UnmarshalText(b []byte) error {
 			return fmt.Errorf("must be a duration such as 24h, a size such as 1GiB, or both: %q", part)
 		}
 		r.bytes = n
+		sizes++
+	}
+	if ages > 1 || sizes > 1 {
+		return errors.New("must be a duration such as 24h, a size such as 1GiB, or both: one of each at most")
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"regexp"
@@ -148,7 +150,7 @@ func (s *settings) lookup(name string, secret bool) (value, from string, ok bool
 		s.faults = append(s.faults, fmt.Errorf("%s: is set beside %s: set one of the two", name+fileSuffix, name))
 		return value, from, ok
 	}
-	b, err := os.ReadFile(path)
+	b, err := readSmall(path)
 	if err != nil {
 		s.faults = append(s.faults, fmt.Errorf("%s: must be a file with the value of %s: %w", name+fileSuffix, name, err))
 		return "", "", false
@@ -176,7 +178,7 @@ func (s *settings) load(ctx *kong.Context) {
 	if s.config == "" {
 		return
 	}
-	b, err := os.ReadFile(s.config)
+	b, err := readSmall(s.config)
 	if err != nil {
 		s.faults = append(s.faults, fmt.Errorf("%s: must be a file with lines NAME=value: %w", configVariable, err))
 		return
@@ -187,6 +189,21 @@ func (s *settings) load(ctx *kong.Context) {
 			s.faults = append(s.faults, fmt.Errorf("%s: %s, line %d: %w", configVariable, s.config, i+1, err))
 		}
 	}
+}
+
+// readSmall reads a file of settings, without the byte order mark that some editors write.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const limit = 1 << 20
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && len(b) > limit {
+		err = fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+	return bytes.TrimPrefix(b, []byte("\ufeff")), err
 }
 
 // configVariable names the configuration file; it cannot itself be set there.

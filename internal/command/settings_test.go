@@ -63,6 +63,29 @@ func TestConfigurationFaults(t *testing.T) {
 			`CRIER_SMTP_URL: must begin with`, `CRIER_MAIL_FROM "nobody": must be an address`, `CRIER_MAIL_RATE "fast": must be a number`, `CRIER_CONSUMER_BATCH "0x": must be a whole number`,
 			`CRIER_WEBHOOK_RETENTION "1h0m0s": must be at least 48h`, `CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL`, `CRIER_PUBLIC_URL: is required with CRIER_SMTP_URL`,
 		}},
+		{"values out of range, gateway", "gateway", map[string]string{
+			"CRIER_DATABASE_URL": "postgres://u@h/d", "CRIER_JWT_SECRET": "a-secret-for-tests-of-32-bytes-and-more", "CRIER_KAFKA_BROKERS": "k:0", "CRIER_KAFKA_SASL": "FOO", "CRIER_HTTP_ADDR": "127.0.0.1:99999",
+			"CRIER_STREAM_OUTBOX": "99999999999999", "CRIER_ALERT_LIMIT": "0", "CRIER_SIGNUP_LIMIT": "-1", "CRIER_PUBLIC_URL": "http://h/p?x", "CRIER_ALLOWED_HOSTS": "a.example:80,http://b.example,c d", "CRIER_ALLOWED_ORIGINS": "https://a.example,https://b.example/?x",
+			"CRIER_SYMBOLS": "A,a b,,A", "CRIER_API_KEY": "hunter2 hunter2",
+		}, []string{
+			`CRIER_KAFKA_BROKERS "k:0": must be host:port`, `CRIER_KAFKA_SASL "FOO": must be PLAIN`, `CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL`, `CRIER_HTTP_ADDR "127.0.0.1:99999": must be host:port`,
+			`CRIER_STREAM_OUTBOX "99999999999999": must be 1 to 1073741824`, `CRIER_ALERT_LIMIT "0": must be 1 or more`, `CRIER_SIGNUP_LIMIT "-1": must be 0 to 1000000000`, `CRIER_PUBLIC_URL "http://h/p?x": must be an http or https URL`,
+			`CRIER_ALLOWED_HOSTS "http://b.example": must be a name such as`, `CRIER_ALLOWED_HOSTS "c d": must be a name such as`, `CRIER_ALLOWED_ORIGINS "https://b.example/?x": must be scheme://host[:port] or *`,
+			`CRIER_SYMBOLS "a b": must be 1 to 64 of letters, digits`, `CRIER_SYMBOLS "": is required`, `CRIER_SYMBOLS "A": is named twice`, `CRIER_API_KEY: must be visible ASCII characters without spaces`,
+		}},
+		{"values out of range, monitor", "monitor", map[string]string{"CRIER_DATABASE_URL": "postgres://u@h/d", "CRIER_KAFKA_BROKERS": "k:9092", "CRIER_SYMBOLS": "a b",
+			"CRIER_FEEDS": "none,simulated,simulated", "CRIER_BINANCE_WS_URL": "foo", "CRIER_KRAKEN_REST_URL": "ws://x", "CRIER_COINBASE_WS_URL": "https://x"}, []string{
+			`CRIER_FEEDS "simulated": is named twice`, `CRIER_SYMBOLS "a b": must be`,
+			`CRIER_BINANCE_WS_URL "foo": must be a ws or wss URL`, `CRIER_KRAKEN_REST_URL "ws://x": must be an http or https URL`, `CRIER_COINBASE_WS_URL "https://x": must be a ws or wss URL`,
+		}},
+		{"values out of range, consumer", "consumer", map[string]string{"CRIER_DATABASE_URL": "postgres://u@h/d", "CRIER_KAFKA_BROKERS": "k:9092", "CRIER_MAIL_RATE": "NaN", "CRIER_CONSUMER_BATCH": "0", "CRIER_WEBHOOK_RETENTION": "0s", "CRIER_SMTP_URL": "mail", "CRIER_PUBLIC_URL": "http://h/?x"}, []string{
+			`CRIER_MAIL_RATE "NaN": must be 0 or more`, `CRIER_CONSUMER_BATCH "0": must be 1 to 10000`, `CRIER_WEBHOOK_RETENTION "0s": must be at least 48h`, `CRIER_SMTP_URL: must begin with smtp://, smtps:// or smtp+plain://`, `CRIER_PUBLIC_URL "http://h/?x": must be an http or https URL`,
+		}},
+		{"topics", "topics", map[string]string{"CRIER_TOPIC_PARTITIONS": "0", "CRIER_TOPIC_REPLICAS": "0", "CRIER_KAFKA_BROKERS": "k:x", "CRIER_TICKS_RETENTION": "1h,2h"}, []string{
+			`CRIER_TOPIC_PARTITIONS "0": must be at least 1`, `CRIER_TOPIC_REPLICAS "0": must be at least 1, or -1`, `CRIER_KAFKA_BROKERS "k:x": must be host:port`, `CRIER_TICKS_RETENTION "1h,2h": must be a duration such as 24h, a size`,
+		}},
+		{"send", "send", map[string]string{"CRIER_KAFKA_BROKERS": "k:x", "CRIER_DATABASE_URL": "foo"}, []string{`CRIER_KAFKA_BROKERS "k:x": must be host:port`, `CRIER_DATABASE_URL: must be such as`}},
+		{"import", "import", map[string]string{"CRIER_KAFKA_BROKERS": "k:x", "CRIER_DATABASE_URL": "foo", "CRIER_USERS": "all"}, []string{`CRIER_KAFKA_BROKERS "k:x": must be host:port`, `CRIER_DATABASE_URL: must be such as`, `CRIER_USERS "all": must be own`}},
 		{"run", "run", map[string]string{"CRIER_POSTGRES_ADDR": "5433", "CRIER_TOPIC_PARTITIONS": "0", "CRIER_TICKS_RETENTION": "a day", "CRIER_TOPIC_PREFIX": "a b"}, []string{
 			`CRIER_POSTGRES_ADDR "5433": must be host:port`, `CRIER_TOPIC_PARTITIONS "0": must be at least 1`, `CRIER_TICKS_RETENTION "a day": must be a duration such as 24h, a size`, `CRIER_TOPIC_PREFIX "a b": must be letters`,
 		}},
@@ -118,6 +141,9 @@ func TestSettingsFromFiles(t *testing.T) {
 		{"configuration file", map[string]string{"CRIER_LOG_LEVEL": "info"}, []string{"--config", config}, ""},
 		{"by its variable", map[string]string{"CRIER_CONFIG": config}, []string{"--log-level=info"}, ""},
 		{"a bad value in it", map[string]string{"CRIER_CONFIG": writeFile(t, "bad", "CRIER_DATA_DIR=x\nCRIER_JWT_LEEWAY=1h\nCRIER_ALERT_LIMIT=x\n")}, []string{"gateway"}, `CRIER_ALERT_LIMIT "x": must be a whole number of 64 bits at most (`},
+		{"file without end", map[string]string{"CRIER_JWT_SECRET_FILE": "/dev/zero"}, nil, "CRIER_JWT_SECRET_FILE: must be a file with the value of CRIER_JWT_SECRET: /dev/zero is larger than 1 MiB"},
+		{"configuration without end", map[string]string{"CRIER_CONFIG": "/dev/zero"}, nil, "CRIER_CONFIG: must be a file with lines NAME=value: /dev/zero is larger than 1 MiB"},
+		{"byte order mark", map[string]string{"CRIER_CONFIG": writeFile(t, "bom", "\ufeffCRIER_JWT_SECRET="+strings.Repeat("s", 32)+"\r\n")}, nil, ""},
 		{"no such file", nil, []string{"--config=/none"}, "CRIER_CONFIG: must be a file with lines NAME=value: open /none"},
 		{"unknown name", nil, []string{"--config", writeFile(t, "c", "CRIER_HTTP_ADRR=:80\n")}, "line 1: CRIER_HTTP_ADRR: no such variable"},
 		{"file of what is no secret", nil, []string{"--config", writeFile(t, "c", "CRIER_HTTP_ADDR_FILE=/x\n")}, "CRIER_HTTP_ADDR_FILE: no such variable"},

@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"crier/internal/decimal"
@@ -136,6 +138,20 @@ func (v *Invalid) CheckPrice(field string, raw json.RawMessage, required bool) *
 
 // MaxSymbol is the longest symbol in bytes.
 const MaxSymbol = 64
+
+// CheckSymbols returns what is wrong with a variable's list of symbols.
+func CheckSymbols(variable string, symbols []string) error {
+	var errs []error
+	for i, s := range symbols {
+		var v Invalid
+		if v.CheckSymbol("symbol", s); len(v) > 0 {
+			errs = append(errs, fmt.Errorf("%s %q: %s", variable, s, v[0].Message))
+		} else if slices.Contains(symbols[:i], s) {
+			errs = append(errs, fmt.Errorf("%s %q: is named twice", variable, s))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // CheckSymbol notes a symbol that is empty, too long, or that could not stand
 // in a topic list or a URL path: letters, digits and . _ - : / are allowed.

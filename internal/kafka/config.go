@@ -112,8 +112,8 @@ func validBroker(broker string) bool {
 	if err != nil {
 		return broker != "" && !strings.ContainsAny(broker, ":/ ")
 	}
-	_, err = strconv.ParseUint(port, 10, 16)
-	return err == nil && host != "" && !strings.ContainsAny(host, "/ ")
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0 && host != "" && !strings.ContainsAny(host, "/ ")
 }
 
 func (c Config) mechanism() (sasl.Mechanism, error) {
@@ -123,18 +123,19 @@ func (c Config) mechanism() (sasl.Mechanism, error) {
 		}
 		return nil, nil
 	}
+	var user error
 	if c.User == "" {
-		return nil, errors.New("CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL")
+		user = errors.New("CRIER_KAFKA_USER: is required with CRIER_KAFKA_SASL")
 	}
 	switch c.SASL {
 	case "PLAIN":
-		return plain.Auth{User: c.User, Pass: c.Password}.AsMechanism(), nil
+		return plain.Auth{User: c.User, Pass: c.Password}.AsMechanism(), user
 	case "SCRAM-SHA-256":
-		return scram.Auth{User: c.User, Pass: c.Password}.AsSha256Mechanism(), nil
+		return scram.Auth{User: c.User, Pass: c.Password}.AsSha256Mechanism(), user
 	case "SCRAM-SHA-512":
-		return scram.Auth{User: c.User, Pass: c.Password}.AsSha512Mechanism(), nil
+		return scram.Auth{User: c.User, Pass: c.Password}.AsSha512Mechanism(), user
 	}
-	return nil, fmt.Errorf("CRIER_KAFKA_SASL %q: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL)
+	return nil, errors.Join(user, fmt.Errorf("CRIER_KAFKA_SASL %q: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL))
 }
 
 // logger passes what the library finds worth a warning, without its repeats: in an

@@ -5,9 +5,11 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,8 +69,15 @@ type Config struct {
 // stands for no feed at all.
 func Parse(list string, cfg Config) ([]Feed, error) {
 	var feeds []Feed
+	var specs []string
+	var errs []error
 	for _, spec := range strings.Split(list, ",") {
 		spec = strings.TrimSpace(spec)
+		if spec != "" && slices.Contains(specs, spec) {
+			errs = append(errs, fmt.Errorf("CRIER_FEEDS %q: is named twice", spec))
+			continue
+		}
+		specs = append(specs, spec)
 		switch {
 		case spec == "none" || spec == "":
 		case spec == "binance":
@@ -77,17 +86,18 @@ func Parse(list string, cfg Config) ([]Feed, error) {
 			feeds = append(feeds, NewSimulated(cfg.Symbols, cfg.SimulatedSeed))
 		case strings.HasPrefix(spec, replayPrefix):
 			f, err := parseReplay(spec, cfg)
-			if err != nil {
-				return nil, err
-			}
+			errs = append(errs, err)
 			feeds = append(feeds, f)
 		case spec == "coinbase":
 			feeds = append(feeds, NewCoinbase(cfg))
 		case spec == "kraken":
 			feeds = append(feeds, NewKraken(cfg))
 		default:
-			return nil, fmt.Errorf("CRIER_FEEDS %q: must be binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none", spec)
+			errs = append(errs, fmt.Errorf("CRIER_FEEDS %q: must be binance, coinbase, kraken, simulated, replay:FILE[@SPEED] or none", spec))
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return feeds, nil
 }

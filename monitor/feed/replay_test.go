@@ -206,7 +206,7 @@ func TestParse(t *testing.T) {
 	for _, c := range []struct{ list, want string }{
 		{"", ""}, {"none", ""}, {"binance", "binance"}, {" binance , simulated", "binance simulated"}, {"replay:DIR/b.csv", "replay:b.csv"}, {"replay:DIR/b.csv@max", "replay:b.csv"}, {"replay:DIR/none.csv", "!"},
 		{"replay:DIR/b@c.csv@2.5,none", "replay:b@c.csv"},
-		{"coinbase,kraken", "coinbase kraken"}, {"nyse", "!"}, {"replay:", "!"}, {"replay:DIR/b.csv@fast", "!"}, {"replay:DIR/b.csv@0", "!"}, {"replay:DIR/b.csv@-1", "!"}, {"replay:DIR/b.csv@NaN", "!"}, {"replay:DIR/b.csv@Inf", "!"}, {"replay:@5", "!"},
+		{"coinbase,kraken", "coinbase kraken"}, {"simulated,simulated", "!"}, {"nyse", "!"}, {"replay:", "!"}, {"replay:DIR/b.csv@fast", "!"}, {"replay:DIR/b.csv@0", "!"}, {"replay:DIR/b.csv@-1", "!"}, {"replay:DIR/b.csv@NaN", "!"}, {"replay:DIR/b.csv@Inf", "!"}, {"replay:@5", "!"},
 	} {
 		feeds, err := Parse(strings.ReplaceAll(c.list, "DIR", dir), Config{Symbols: []string{"A"}})
 		var names []string
