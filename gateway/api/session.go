@@ -215,7 +215,7 @@ func (a *API) LogIn(w http.ResponseWriter, r *http.Request, in LoginRequest) (Lo
 	if err != nil {
 		return LoginAnswer{}, err
 	}
-	acc, err := a.checkPassword(r, name, in.Password, in.Refresh, candidates(name, found))
+	acc, err := a.checkPassword(r, user.CanonicalName(name), in.Password, in.Refresh, candidates(name, found))
 	if err != nil {
 		return LoginAnswer{}, err
 	}

@@ -103,6 +103,7 @@ var homes = map[string][]string{
 	"github.com/emersion":                 only("internal/criertest", "internal/embedded"),
 	"github.com/coder/websocket":          only("monitor/feed", "internal/bench", "internal/client"),
 	"github.com/jackc/pgx":                all(domain, only("internal/postgres", "internal/embedded", "internal/criertest", "consumer", "consumer/delivery", "gateway/api", "monitor")),
+	"golang.org/x/text":                   only("internal/user"),
 	"github.com/chromedp":                 nil,
 	"github.com/fergusstrange":            nil,
 	"go.uber.org/goleak":                  only("internal/criertest"),

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
 
 	"crier/internal/event"
 	"crier/internal/postgres"
@@ -53,8 +54,13 @@ type Store struct {
 // New makes a Store.
 func New(db *postgres.DB) *Store { return &Store{db} }
 
-// CheckUsername notes which rule a new username breaks.
+// CanonicalName is the one form of a username: composed, and of usual width (NFKC, as
+// the older systems keep theirs). Names that cannot be told apart are one name.
+func CanonicalName(name string) string { return norm.NFKC.String(name) }
+
+// CheckUsername notes which rule a new username breaks, in the form in which it is kept.
 func CheckUsername(v *event.Invalid, field, name string) {
+	name = CanonicalName(name)
 	if name == "" {
 		v.Add(field, "required", "is required")
 		return
@@ -98,7 +104,7 @@ func Create(ctx context.Context, tx pgx.Tx, a Account, now time.Time) (Account, 
 	if a.Email != "" {
 		email = &a.Email
 	}
-	a.CreatedAt = now
+	a.CreatedAt, a.Username = now, CanonicalName(a.Username)
 	err := tx.QueryRow(ctx, `insert into users (username, email, password_hash, created_at, guest) values ($1, $2, $3, $4, $5) returning id`,
 		a.Username, email, a.PasswordHash, now, a.Guest).Scan(&a.ID)
 	if err != nil {
@@ -115,6 +121,7 @@ func CreateAs(ctx context.Context, tx pgx.Tx, a Account) (Account, error) {
 	if err := postgres.ReserveID(ctx, tx, "users", a.ID); err != nil {
 		return a, fmt.Errorf("importing an account: %w", err)
 	}
+	a.Username = CanonicalName(a.Username)
 	_, err := tx.Exec(ctx, `insert into users (id, username, email, password_hash, created_at) overriding system value values ($1, $2, nullif($3, ''), $4, $5)`,
 		a.ID, a.Username, a.Email, a.PasswordHash, a.CreatedAt)
 	if postgres.UniqueViolation(err) == "users_pkey" {
@@ -146,7 +153,7 @@ func (s *Store) Keep(ctx context.Context, a Account, now time.Time) (Account, er
 		// The condition decides between two requests of one guest: the second finds none.
 		kept, err = scanAccount(tx.QueryRow(ctx, `
 			update users set username = $2, email = nullif($3, ''), password_hash = $4, guest = false where id = $1 and guest
-			returning `+accountColumns, a.ID, a.Username, a.Email, a.PasswordHash))
+			returning `+accountColumns, a.ID, CanonicalName(a.Username), a.Email, a.PasswordHash))
 		if err == nil && kept.Email != "" {
 			err = ClaimAddress(ctx, tx, kept.UserID(), kept.Email, now)
 		}
@@ -179,11 +186,12 @@ func scanAccount(r pgx.Row) (Account, error) {
 
 // ByLogin finds the account of a username, and that of a confirmed email address
 // that reads the same: somebody may call themself by another's address, and neither
-// must lock the other out. In any case of letters; at most two.
+// must lock the other out. In any case of letters; at most two, and one more where a
+// name of before names had one form reads the same.
 func (s *Store) ByLogin(ctx context.Context, name string) ([]Account, error) {
 	rows, err := s.db.Query(ctx, `
-		select `+accountColumns+` from users where lower(username) = lower($1) or lower(email) = lower($1) and email_confirmed
-		order by lower(username) = lower($1) desc`, name)
+		select `+accountColumns+` from users where lower(username) in (lower($1), lower($2)) or lower(email) = lower($1) and email_confirmed
+		order by lower(username) = lower($1) desc, lower(username) = lower($2) desc`, name, CanonicalName(name))
 	if err != nil {
 		return nil, fmt.Errorf("reading an account: %w", err)
 	}

@@ -30,14 +30,14 @@ func (s *Store) AskReset(ctx context.Context, login string, now time.Time) error
 	batch.Queue(`
 		insert into password_resets (id, user_id, address, created_at, expires_at)
 		select gen_random_uuid(), u.id::text, u.email, $2, $3 from users u
-		where u.email_confirmed and (lower(u.username) = lower($1) or lower(u.email) = lower($1))
+		where u.email_confirmed and (lower(u.username) in (lower($1), lower($6)) or lower(u.email) = lower($1))
 		and (select count(*) from password_resets r where r.user_id = u.id::text and r.created_at > $4) < $5`,
-		login, now, now.Add(ResetTTL), now.Add(-ResetTTL), maxResets)
+		login, now, now.Add(ResetTTL), now.Add(-ResetTTL), maxResets, CanonicalName(login))
 	batch.Queue(`
 		update mail_addresses m set mails = m.mails + 1, mailed_at = $2, wanted_at = $2
 		where m.mailed_at + $3::interval * (2 ^ least(m.mails - 1, 8)) <= $2 and m.address in (
-			select lower(u.email) from users u where not u.email_confirmed and (lower(u.username) = lower($1) or lower(u.email) = lower($1)))`,
-		login, now, confirmAgain)
+			select lower(u.email) from users u where not u.email_confirmed and (lower(u.username) in (lower($1), lower($4)) or lower(u.email) = lower($1)))`,
+		login, now, confirmAgain, CanonicalName(login))
 	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("noting a request for a new password: %w", err)
 	}
