@@ -105,7 +105,7 @@ func TestPageIgnoresAListFromBeforeAChange(t *testing.T) {
 		window.fetch = async (...a) => { const answer = await counting(...a); if (isList(a)) await new Promise((go) => held.push(go)); return answer; }; return true; })()`)
 	mustDo(t, ann.Client, "POST", "/notifications/1/read", nil, nil) // elsewhere: the page loads its list again
 	page.until("the list was loaded", `held.length === 1`)
-	eval[bool](page, `import('/static/app/inbox-store.js').then(({inbox}) => inbox.archive(2)).then(() => true)`)
+	eval[bool](page, module("inbox-store.js")+`.then(({inbox}) => inbox.archive(2)).then(() => true)`)
 	page.until("the item is gone", rows+` === 2`)
 	eval[bool](page, `release()`)
 	page.until("the list is loaded again, and the item is still gone", `lists > 1 && `+rows+` === 2 && document.querySelectorAll('[data-testid=inbox-item].unread').length === 1`)
