@@ -31,6 +31,8 @@ const docTemplate = `{
                 "summary": "List accounts",
                 "parameters": [
                     {
+                        "maximum": 200,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 200, default 50",
                         "name": "limit",
@@ -667,6 +669,8 @@ const docTemplate = `{
                         "in": "query"
                     },
                     {
+                        "maximum": 200,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 200, default 50",
                         "name": "limit",
@@ -1037,6 +1041,13 @@ const docTemplate = `{
                 "summary": "List one's alerts",
                 "parameters": [
                     {
+                        "enum": [
+                            "created",
+                            "triggered",
+                            "paused",
+                            "expired",
+                            "deleted"
+                        ],
                         "type": "string",
                         "description": "created, triggered, paused, expired or deleted; default: all but deleted",
                         "name": "state",
@@ -1049,6 +1060,8 @@ const docTemplate = `{
                         "in": "query"
                     },
                     {
+                        "maximum": 200,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 200, default 50",
                         "name": "limit",
@@ -1248,6 +1261,10 @@ const docTemplate = `{
                 "summary": "All of one's alerts: CSV or JSON lines",
                 "parameters": [
                     {
+                        "enum": [
+                            "csv",
+                            "jsonl"
+                        ],
                         "type": "string",
                         "description": "csv (default) or jsonl",
                         "name": "format",
@@ -2059,6 +2076,8 @@ const docTemplate = `{
                         "in": "query"
                     },
                     {
+                        "maximum": 200,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 200, default 50",
                         "name": "limit",
@@ -2975,6 +2994,11 @@ const docTemplate = `{
                         "required": true
                     },
                     {
+                        "enum": [
+                            "1s",
+                            "1m",
+                            "1h"
+                        ],
                         "type": "string",
                         "description": "1s, 1m (default) or 1h",
                         "name": "interval",
@@ -2999,6 +3023,8 @@ const docTemplate = `{
                         "in": "query"
                     },
                     {
+                        "maximum": 5000,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 5000, default 500: the newest so many",
                         "name": "limit",
@@ -3327,6 +3353,8 @@ const docTemplate = `{
                         "required": true
                     },
                     {
+                        "maximum": 200,
+                        "minimum": 1,
                         "type": "integer",
                         "description": "1 to 200, default 50",
                         "name": "limit",
@@ -4985,6 +5013,9 @@ const docTemplate = `{
         },
         "api.LoginRequest": {
             "type": "object",
+            "required": [
+                "password"
+            ],
             "properties": {
                 "email": {
                     "type": "string"
@@ -5120,9 +5151,14 @@ const docTemplate = `{
         },
         "api.PasswordRequest": {
             "type": "object",
+            "required": [
+                "new_password",
+                "password"
+            ],
             "properties": {
                 "new_password": {
                     "type": "string",
+                    "minLength": 8,
                     "example": "battery staple"
                 },
                 "password": {
@@ -5235,6 +5271,9 @@ const docTemplate = `{
         },
         "api.ReadAllUndo": {
             "type": "object",
+            "required": [
+                "read_at"
+            ],
             "properties": {
                 "read_at": {
                     "type": "string",
@@ -5278,6 +5317,9 @@ const docTemplate = `{
         },
         "api.RefreshRequest": {
             "type": "object",
+            "required": [
+                "refresh"
+            ],
             "properties": {
                 "refresh": {
                     "type": "string"
@@ -5370,6 +5412,10 @@ const docTemplate = `{
         },
         "api.SignupRequest": {
             "type": "object",
+            "required": [
+                "password",
+                "username"
+            ],
             "properties": {
                 "email": {
                     "type": "string",
@@ -5381,6 +5427,7 @@ const docTemplate = `{
                 },
                 "password": {
                     "type": "string",
+                    "minLength": 8,
                     "example": "correct horse"
                 },
                 "username": {

@@ -23,8 +23,8 @@ import (
 
 // PasswordRequest is the body of POST /password.
 type PasswordRequest struct {
-	Password    string `json:"password" example:"correct horse"`
-	NewPassword string `json:"new_password" example:"battery staple"`
+	Password    string `json:"password" validate:"required" example:"correct horse"`
+	NewPassword string `json:"new_password" validate:"required" minLength:"8" example:"battery staple"`
 }
 
 // ChangePassword replaces the person's password, and ends all other sessions and

@@ -169,7 +169,7 @@ func (a *API) reach(r *http.Request) (destination.Account, error) {
 //
 //	@Summary	List accounts
 //	@Tags		data pusher
-//	@Param		limit	query		int		false	"1 to 200, default 50"
+//	@Param		limit	query		int		false	"1 to 200, default 50"	minimum(1)	maximum(200)
 //	@Param		cursor	query		string	false	"from a page's next"
 //	@Success	200		{object}	Page{results=[]destination.Account}
 //	@Failure	401		{object}	Problem

@@ -243,7 +243,7 @@ func rowJSON(header, row []string) []byte {
 //	@Summary	All of one's alerts: CSV or JSON lines
 //	@Tags		alerts
 //	@Produce	text/csv,application/x-ndjson
-//	@Param		format	query	string	false	"csv (default) or jsonl"
+//	@Param		format	query	string	false	"csv (default) or jsonl"	Enums(csv, jsonl)
 //	@Success	200		{string}	string
 //	@Security	bearer
 //	@Router		/alerts/export [get]

@@ -16,9 +16,9 @@ import (
 //
 //	@Summary	List one's alerts
 //	@Tags		alerts
-//	@Param		state	query		string	false	"created, triggered, paused, expired or deleted; default: all but deleted"
+//	@Param		state	query		string	false	"created, triggered, paused, expired or deleted; default: all but deleted"	Enums(created, triggered, paused, expired, deleted)
 //	@Param		symbol	query		string	false	"only of this symbol"
-//	@Param		limit	query		int		false	"1 to 200, default 50"
+//	@Param		limit	query		int		false	"1 to 200, default 50"	minimum(1)	maximum(200)
 //	@Param		cursor	query		string	false	"from a page's next"
 //	@Success	200		{object}	Page{results=[]alert.View}
 //	@Security	bearer

@@ -47,11 +47,11 @@ type CandlesView struct {
 //	@Summary	Open, high, low and close of a symbol's prices
 //	@Tags		prices
 //	@Param		symbol		path		string	true	"BTCUSDT"
-//	@Param		interval	query		string	false	"1s, 1m (default) or 1h"
+//	@Param		interval	query		string	false	"1s, 1m (default) or 1h"	Enums(1s, 1m, 1h)
 //	@Param		from		query		string	false	"RFC 3339, included"
 //	@Param		to			query		string	false	"RFC 3339, not included"
 //	@Param		source		query		string	false	"default: the one with the newest tick"
-//	@Param		limit		query		int		false	"1 to 5000, default 500: the newest so many"
+//	@Param		limit		query		int		false	"1 to 5000, default 500: the newest so many"	minimum(1)	maximum(5000)
 //	@Success	200			{object}	CandlesView
 //	@Failure	400,429,503	{object}	Problem
 //	@Router		/prices/{symbol}/candles [get]

@@ -312,7 +312,7 @@ type AttemptPage struct {
 //	@Param		did				path		int		true	"the destination's id"
 //	@Param		X-Account-Token	header		string	false	"its secret token"
 //	@Param		failed			query		bool	false	"only those that did not go well"
-//	@Param		limit			query		int		false	"1 to 200, default 50"
+//	@Param		limit			query		int		false	"1 to 200, default 50"	minimum(1)	maximum(200)
 //	@Param		cursor			query		string	false	"from a page's next"
 //	@Success	200				{object}	AttemptPage
 //	@Failure	401,404			{object}	Problem

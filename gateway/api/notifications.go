@@ -350,7 +350,7 @@ func (a *API) ScheduledSend(w http.ResponseWriter, r *http.Request) error {
 //	@Param		archived	query		bool	false	"the archived ones"
 //	@Param		kind		query		string	false	"only of this kind"
 //	@Param		q			query		string	false	"a text in title or body"
-//	@Param		limit		query		int		false	"1 to 200, default 50"
+//	@Param		limit		query		int		false	"1 to 200, default 50"	minimum(1)	maximum(200)
 //	@Param		cursor		query		string	false	"from a page's next"
 //	@Success	200			{object}	Page{results=[]StoredView}
 //	@Failure	400,401		{object}	Problem
@@ -508,7 +508,7 @@ func (a *API) ReadAll(w http.ResponseWriter, r *http.Request) error {
 
 // ReadAllUndo says which marking of everything is to be undone.
 type ReadAllUndo struct {
-	ReadAt string `json:"read_at" example:"2026-01-02T03:04:05.123456Z"`
+	ReadAt string `json:"read_at" validate:"required" example:"2026-01-02T03:04:05.123456Z"`
 }
 
 // UndoReadAll makes unread what a marking of everything has marked.

@@ -129,7 +129,7 @@ func (a *API) RoomMembers(w http.ResponseWriter, r *http.Request) error {
 //	@Summary	A room's messages, newest first
 //	@Tags		rooms
 //	@Param		name	path		string	true	"its name"
-//	@Param		limit	query		int		false	"1 to 200, default 50"
+//	@Param		limit	query		int		false	"1 to 200, default 50"	minimum(1)	maximum(200)
 //	@Param		cursor	query		string	false	"from a page's next"
 //	@Success	200		{object}	Page{results=[]event.RoomMessage}
 //	@Failure	401,404	{object}	Problem

@@ -21,8 +21,8 @@ import (
 
 // SignupRequest is the body of POST /signup.
 type SignupRequest struct {
-	Username string `json:"username" example:"ann"`
-	Password string `json:"password" example:"correct horse"`
+	Username string `json:"username" validate:"required" example:"ann"`
+	Password string `json:"password" validate:"required" minLength:"8" example:"correct horse"`
 	Email    string `json:"email,omitempty" example:"ann@example.org"`
 	// Invite is the code of an invitation, where signing up needs one.
 	Invite string `json:"invite,omitempty"`
@@ -152,7 +152,7 @@ func (a *API) demoUser() event.UserID {
 type LoginRequest struct {
 	Username string `json:"username,omitempty" example:"ann"`
 	Email    string `json:"email,omitempty"`
-	Password string `json:"password" example:"correct horse"`
+	Password string `json:"password" validate:"required" example:"correct horse"`
 	// Refresh is a refresh token of an earlier sign-in, if there is one: others'
 	// failed logins do not lock out a device that was here before.
 	Refresh string `json:"refresh,omitempty"`
@@ -365,7 +365,7 @@ func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, tt
 
 // RefreshRequest is the body of POST /token/refresh.
 type RefreshRequest struct {
-	Refresh string `json:"refresh"`
+	Refresh string `json:"refresh" validate:"required"`
 }
 
 // Refresh exchanges a refresh token for new tokens.
