@@ -89,7 +89,7 @@ function headOf(alert, { left, again }) {
     h('button', { type: 'button', 'data-testid': 'alert-delete', onclick: () => { alerts.remove(alert); left(); } }, icon('delete'), 'Delete'));
   return [
     h('h2', {}, `When ${alertSentence(alert)}`),
-    alert.note && h('p', { class: 'full' }, alert.note),
+    alert.note && h('p', { class: 'full', dir: 'auto' }, alert.note),
     extrasText(alert) && h('p', { class: 'hint' }, extrasText(alert)),
     actions,
     edit.node,
@@ -107,7 +107,7 @@ const FIELDS = { target: 'Target', percent: 'Per cent', low: 'From', high: 'To' 
 function editor(alert) {
   const names = needsOf(alert.condition).filter((name) => name !== 'window');
   const figures = Object.fromEntries(names.map((name) => [name, h('input', { id: `edit-${name}`, value: priceText(alert[name]), inputmode: 'decimal', autocomplete: 'off', 'data-testid': `edit-${name}` })]));
-  const note = h('input', { id: 'edit-note', value: alert.note ?? '', 'data-testid': 'edit-note' });
+  const note = h('input', { id: 'edit-note', dir: 'auto', value: alert.note ?? '', 'data-testid': 'edit-note' });
   const summary = h('p', { class: 'problem', role: 'alert', hidden: true });
   const save = h('button', { class: 'primary', 'data-testid': 'edit-save' }, 'Save');
   const controls = { ...figures, note };

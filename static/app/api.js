@@ -49,8 +49,12 @@ export async function api(method, path, body, { headers = {}, keepalive = false,
   const text = await answer.text();
   let data;
   try { data = text ? JSON.parse(text) : undefined; } catch { data = undefined; }
+  if (answer.ok && text && data === undefined) throw new ApiError(502, { code: 'foreign_answer', detail: 'The answer is not Crier’s: something else answered in its place.' });
   if (answer.ok) return data;
   if (answer.status === 401) emit('unauthorized', path);
-  if (data?.code === 'wrong_user') emit('wrong-user');
+  if (data?.code === 'wrong_user') {
+    emit('wrong-user');
+    data.detail = 'It was for the user who was signed in here before.';
+  }
   throw new ApiError(answer.status, data);
 }

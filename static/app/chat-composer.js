@@ -13,7 +13,7 @@ const touch = matchMedia('(hover: none)');
 const drafts = new Map(); // room -> text
 
 export function composer(room, { editLast, said }) {
-  const field = h('textarea', { rows: '1', placeholder: `Write to ${room}`, 'aria-label': `Write to ${room}`, 'data-testid': 'chat-input', enterkeyhint: 'send', oninput: changed, onkeydown: key });
+  const field = h('textarea', { rows: '1', dir: 'auto', placeholder: `Write to ${room}`, 'aria-label': `Write to ${room}`, 'data-testid': 'chat-input', enterkeyhint: 'send', oninput: changed, onkeydown: key });
   const send = h('button', { class: 'primary', 'data-testid': 'chat-send', 'aria-label': 'Send' }, icon('send'), h('span', {}, 'Send'));
   const hint = h('p', { class: 'hint' });
   const left = h('p', { class: 'hint left' });

@@ -21,8 +21,8 @@ const SPECIAL = /(?<link>https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)])|(?<![\w@.])@(?<n
 export function createLine(line, { mention }) {
   if (line.kind !== 'message' && line.kind !== 'custom') return createEvent(line);
   const parts = {
-    name: h('button', { type: 'button', class: 'name', tabindex: '-1', onclick: () => mention(line.username) }),
-    time: h('time'), edited: h('span', { class: 'aside' }), text: h('div', { class: 'words' }),
+    name: h('button', { type: 'button', class: 'name', dir: 'auto', tabindex: '-1', onclick: () => mention(line.username) }),
+    time: h('time'), edited: h('span', { class: 'aside' }), text: h('div', { class: 'words', dir: 'auto' }),
     fate: h('span', { class: 'fate' }), tools: h('span', { class: 'row-actions' }),
   };
   const node = h('li', { class: `line ${line.kind}`, 'data-testid': 'chat-line', 'data-kind': line.kind },
@@ -35,7 +35,7 @@ export function createLine(line, { mention }) {
 function createEvent(line) {
   const words = { joined: ['→', 'joined'], parted: ['←', 'left'], closed: ['×', 'This room was removed'] }[line.kind] ?? ['·', line.kind];
   return h('li', { class: `line happened ${line.kind}`, 'data-testid': 'chat-line', 'data-kind': line.kind, 'data-user': line.user_id, title: exactText(line.created_at) },
-    h('span', { 'aria-hidden': 'true' }, words[0]), line.kind !== 'closed' && h('span', {}, line.username), h('span', {}, words[1]), h('time', {}, clockText(line.created_at).slice(0, 5)));
+    h('span', { 'aria-hidden': 'true' }, words[0]), line.kind !== 'closed' && h('span', { dir: 'auto' }, line.username), h('span', {}, words[1]), h('time', {}, clockText(line.created_at).slice(0, 5)));
 }
 
 export function updateLine(node, line) {

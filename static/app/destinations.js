@@ -153,7 +153,7 @@ function accountDetail(account) {
   const token = destinations.secrets.get(`account ${account.id}`);
   const push = `curl -H 'X-Account-Token: ${token ?? '$TOKEN'}' -d '{"account_id":${account.id},"data":{"order":4711}}' ${location.origin}/api/v1/incoming`;
   return h('div', { class: 'detail', 'data-testid': 'account-detail' },
-    h('h2', {}, account.account_name),
+    h('h2', { dir: 'auto' }, account.account_name),
     token && secretPanel('Secret token', 'Shown this once: whoever has it may push data in and change destinations.', token),
     h('dl', { class: 'facts' }, fact('Number', account.id), fact('Email', account.email), account.website ? fact('Website', account.website) : ''),
     h('h3', {}, 'Push data in'),

@@ -58,8 +58,8 @@ function article(item, signal, left) {
   const link = safeLink(item.url);
   return h('article', { class: 'detail', 'data-testid': 'inbox-detail', 'data-id': item.id },
     h('a', { class: 'back', href: inbox.address() }, icon('back'), 'Close'),
-    h('h2', {}, item.title || item.kind),
-    item.body && h('p', { class: 'full' }, withLinks(item.body)),
+    h('h2', { dir: 'auto' }, item.title || item.kind),
+    item.body && h('p', { class: 'full', dir: 'auto' }, withLinks(item.body)),
     link && h('p', {}, h('a', { ...attributesOf(link), class: 'address' }, attributesOf(link).href)),
     item.kind === 'alert' && item.payload ? triggerFacts(item.payload) : '',
     h('div', { class: 'actions' }, mark,

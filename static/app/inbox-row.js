@@ -7,8 +7,8 @@ import { setTime, timeTag } from './time.js';
 
 export function createRow(item) {
   const parts = {
-    title: h('span', { class: 'title' }),
-    body: h('span', { class: 'body' }),
+    title: h('span', { class: 'title', dir: 'auto' }),
+    body: h('span', { class: 'body', dir: 'auto' }),
     priority: h('span', { class: 'tag' }),
     time: timeTag(item.created_at),
     unread: h('span', { class: 'unseen' }, 'Unread. '),

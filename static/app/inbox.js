@@ -127,6 +127,7 @@ function makeFilters(signal) {
   let timer = 0;
   signal.addEventListener('abort', () => clearTimeout(timer));
   const search = h('input', {
+    dir: 'auto',
     type: 'search', class: 'search', placeholder: 'Search', 'aria-label': 'Search the inbox', 'data-testid': 'inbox-search',
     oninput: () => {
       clearTimeout(timer);

@@ -27,9 +27,9 @@ function ways() {
 
 function signedIn(user) {
   const status = get('status');
-  const button = h('button', { type: 'button', class: 'person', 'data-testid': 'person' }, icon('person'), h('span', { class: 'name' }, user.username));
+  const button = h('button', { type: 'button', class: 'person', 'data-testid': 'person' }, icon('person'), h('span', { class: 'name', dir: 'auto' }, user.username));
   const panel = h('div', { class: 'popover', id: 'person-panel', role: 'dialog', 'aria-label': 'Account' },
-    h('h2', {}, user.username),
+    h('h2', { dir: 'auto' }, user.username),
     h('dl', { class: 'facts' },
       h('div', {}, h('dt', {}, 'User id'), h('dd', { 'data-testid': 'user-id' }, user.id)),
       user.email && h('div', {}, h('dt', {}, 'Email'), h('dd', {}, user.email)),

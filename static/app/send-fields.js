@@ -16,8 +16,8 @@ const WHO = {
 /** `changed` is called on each change; wish() is the record as it stands. */
 export function sendFields(changed) {
   let to = 'me';
-  const input = (id, attributes = {}) => h('input', { id, 'data-testid': id, autocomplete: 'off', oninput: changed, ...attributes });
-  const area = (id, attributes, text = '') => h('textarea', { id, 'data-testid': id, rows: '3', oninput: changed, ...attributes }, text);
+  const input = (id, attributes = {}) => h('input', { id, dir: 'auto', 'data-testid': id, autocomplete: 'off', oninput: changed, ...attributes });
+  const area = (id, attributes, text = '') => h('textarea', { id, dir: 'auto', 'data-testid': id, rows: '3', oninput: changed, ...attributes }, text);
   const title = input('send-title', { value: 'Hello' });
   const body = area('send-body', {}, 'Sent from this page.');
   const user = input('send-user', { spellcheck: 'false' });

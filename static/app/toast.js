@@ -26,7 +26,7 @@ export function toast(text, { undo, done, undoLabel = 'Undo', failed = false } =
   const run = () => { begun = Date.now(); timer = setTimeout(() => end(done), left); };
   const hold = () => { clearTimeout(timer); left = Math.max(1_500, left - (Date.now() - begun)); };
   const node = h('div', { class: failed ? 'toast failed' : 'toast', 'data-testid': 'toast', onmouseenter: hold, onmouseleave: run, onfocusin: hold, onfocusout: run },
-    h('span', {}, text),
+    h('span', { dir: 'auto' }, text),
     undo && h('button', { type: 'button', class: 'link', onclick: () => end(undo), 'data-testid': 'undo' }, undoLabel));
   shelf.append(node);
   // More than three would cover what they speak of.
