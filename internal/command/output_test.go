@@ -82,6 +82,16 @@ func TestHelpOfNothing(t *testing.T) {
 	}
 }
 
+// A user without an id is refused before anybody is asked.
+func TestUserWithoutID(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"export", "erase"} {
+		if code, _, stderr := run(t, "users", verb, "", "--url=http://127.0.0.1:1", "--api-key=k"); code != 1 || stderr != "crier: id: is required\n" {
+			t.Errorf("%s: exit code %d, %q", verb, code, stderr)
+		}
+	}
+}
+
 // A start that is interrupted ends in order, with exit code 0, also by the signal of a
 // terminal that is closed; under nohup that one is ignored.
 func TestInterruptedStart(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"crier/internal/client"
+	"crier/internal/event"
 	"crier/internal/telemetry"
 )
 
@@ -21,6 +22,10 @@ type serviceFlags struct {
 }
 
 func (f *serviceFlags) do(e *env, method, suffix string) ([]byte, error) {
+	var v event.Invalid
+	if v.CheckUserID("id", event.UserID(f.ID)); v.Err() != nil {
+		return nil, v.Err()
+	}
 	base, key := f.URL, string(f.APIKey)
 	if base == "" {
 		facts, err := e.readRunFile()
