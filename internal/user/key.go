@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,10 @@ func (s *Store) RotateKey(ctx context.Context, owner string, r Rotation, now tim
 			return err
 		}
 		keys, err := pgx.CollectRows(rows, scanKey)
+		// One that has expired is meant only where no other is.
+		if live := slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.Expired(now) }); len(live) > 0 && r.ID == 0 {
+			keys = live
+		}
 		switch {
 		case err != nil:
 			return err

@@ -101,6 +101,21 @@ func TestKeyGrants(t *testing.T) {
 	}
 }
 
+// Of a good key and one that has expired the good one is meant.
+func TestRotateKeyBesideAnExpiredOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	soon := now.Add(time.Hour)
+	w.mustMakeKey(user.Key{Owner: "shop", ExpiresAt: &soon}, now)
+	_, second := w.mustMakeKey(user.Key{Owner: "shop"}, now)
+	if _, _, _, err := w.RotateKey(t.Context(), "shop", user.Rotation{}, now); !errors.As(err, new(user.AmbiguousError)) {
+		t.Errorf("both are good: %v", err)
+	}
+	if _, _, old, err := w.RotateKey(t.Context(), "shop", user.Rotation{}, now.Add(2*time.Hour)); err != nil || old.ID != second.ID {
+		t.Errorf("rotated %d, %v, want %d", old.ID, err, second.ID)
+	}
+}
+
 // A rotation makes a successor with the same rights; the predecessor is good for the
 // overlap and not longer than it was to be, and each can be ended alone.
 func TestRotateKey(t *testing.T) {
