@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"crier/internal/client"
 	"crier/internal/criertest"
 )
@@ -146,7 +144,7 @@ func TestLeavingOnThePage(t *testing.T) {
 	if !eval[bool](page, `document.querySelector('[data-testid=leave-submit]').disabled`) {
 		t.Error("half a name is enough to leave")
 	}
-	page.run("the rest of it", chromedp.SendKeys(chromedp.CSS(sel("leave-name")), "n"))
+	page.run("the rest of it", keys(sel("leave-name"), "n"))
 	page.click(sel("leave-submit"))
 	page.until("gone", `location.pathname === '/' && document.querySelector('[data-testid=login-link]')`)
 	err := (&client.Client{Base: p.Facts().HTTP}).Do(t.Context(), "POST", "/login", map[string]string{"username": "ann", "password": criertest.Password}, nil)

@@ -172,7 +172,13 @@ func (t *tab) click(selector string) {
 
 func (t *tab) write(selector, text string) {
 	t.tb.Helper()
-	t.run("writing into "+selector, again(chromedp.Steps(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))))
+	t.run("writing into "+selector, again(chromedp.Steps(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Clear(chromedp.CSS(selector)), keys(selector, text))))
+}
+
+// keys types into a field. chromedp.SendKeys does so too, but reads the field's
+// attributes while the page may change them (chromedp v0.23.0: a data race).
+func keys(selector, text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(chromedp.Focus(chromedp.CSS(selector)), chromedp.KeyEvent(text))
 }
 
 // choose picks an option of a select, as a person does.

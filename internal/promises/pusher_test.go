@@ -317,16 +317,19 @@ func TestPusherStoppedAtEachPoint(t *testing.T) {
 			push(0, n)
 			stopped.Halted()
 			p.Start("consumer")
+			nothingWaits := func() bool {
+				var d struct{ Waiting int }
+				mustDo(t, service, "GET", fmt.Sprintf("/accounts/%d/destinations/%d", account, destinations[0]), nil, &d)
+				return d.Waiting == 0
+			}
 			criertest.Eventually(t, 60*time.Second, "another consumer delivers the rest", func() bool { return s.count() == n })
+			// It repeats what the first has delivered and not recorded.
+			criertest.Eventually(t, time.Minute, "all is recorded", nothingWaits)
 			before := s.repeats()
 			stopped.Continue()
 			push(n, n+more)
 			criertest.Eventually(t, 60*time.Second, "what comes then arrives", func() bool { return s.count() == n+more })
-			criertest.Eventually(t, 30*time.Second, "nothing waits", func() bool {
-				var d struct{ Waiting int }
-				mustDo(t, service, "GET", fmt.Sprintf("/accounts/%d/destinations/%d", account, destinations[0]), nil, &d)
-				return d.Waiting == 0
-			})
+			criertest.Eventually(t, time.Minute, "nothing waits", nothingWaits)
 			if s.disorder > 0 {
 				t.Errorf("%d items came out of order", s.disorder)
 			}
