@@ -1,12 +1,13 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -67,7 +68,6 @@ func (r Result) Sustained() bool {
 // streams.
 type Pipeline struct {
 	cfg    PipelineConfig
-	target *url.URL
 	http   *http.Client
 	users  []string
 	tokens []string
@@ -79,11 +79,7 @@ func NewPipeline(ctx context.Context, cfg PipelineConfig) (*Pipeline, error) {
 		return nil, errors.New("bench: users, duration and senders must be positive")
 	}
 	transport := &http.Transport{MaxIdleConns: cfg.Senders + cfg.Users, MaxIdleConnsPerHost: cfg.Senders, DisableCompression: true}
-	target, err := url.Parse(cfg.URL)
-	if err != nil {
-		return nil, fmt.Errorf("bench: reading the gateway's URL: %w", err)
-	}
-	p := &Pipeline{cfg: cfg, target: target, http: &http.Client{Transport: transport}, users: make([]string, cfg.Users), tokens: make([]string, cfg.Users)}
+	p := &Pipeline{cfg: cfg, http: &http.Client{Transport: transport}, users: make([]string, cfg.Users), tokens: make([]string, cfg.Users)}
 	world := strings.ToLower(rand.Text()[:10])
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
@@ -189,8 +185,6 @@ func (p *Pipeline) send(ctx context.Context, rate int, run string) (accepted, fa
 	senders := lifecycle.NewGroup(ctx)
 	for range p.cfg.Senders {
 		senders.Go("sender", func(ctx context.Context) error {
-			to := sender{target: p.target, apiKey: p.cfg.APIKey}
-			defer to.close()
 			for {
 				n := next.Add(1) - 1
 				if n >= total || ctx.Err() != nil {
@@ -201,7 +195,7 @@ func (p *Pipeline) send(ctx context.Context, rate int, run string) (accepted, fa
 						return nil
 					}
 				}
-				if to.post(ctx, p.notification(p.users[int(n)%len(p.users)], run)) == nil {
+				if p.post(ctx, p.users[int(n)%len(p.users)], run) == nil {
 					sent.Add(1)
 				} else {
 					bad.Add(1)
@@ -223,6 +217,26 @@ func (p *Pipeline) notification(user, run string) []byte {
 	return append(b, `"}}`...)
 }
 
+func (p *Pipeline) post(ctx context.Context, user, run string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.URL+"/api/v1/notifications", bytes.NewReader(p.notification(user, run)))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-API-Key", p.cfg.APIKey)
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return err
+}
+
+// Highest looks for the highest rate that is sustained: doubling, then halving
+// the distance, to within a tenth. each is told of every load.
 func (p *Pipeline) Highest(ctx context.Context, each func(Result)) (Result, error) {
 	var best Result
 	low, high := 0, 0
