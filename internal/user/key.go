@@ -44,11 +44,13 @@ func (k Key) Expired(now time.Time) bool { return k.ExpiresAt != nil && !now.Bef
 // keyColumns are those that scanKey reads.
 const keyColumns = `id, owner, scopes, kinds, created_at, expires_at, replaced_at, revoked_at, last_used_at`
 
-func scanKey(row pgx.CollectableRow) (Key, error) {
+func scanKey(row pgx.CollectableRow) (Key, error) { return scanKeyAnd(row) }
+
+// scanKeyAnd reads more columns behind those of the key.
+func scanKeyAnd(row pgx.CollectableRow, more ...any) (Key, error) {
 	var k Key
-	var scopes []scope.Scope
-	err := row.Scan(&k.ID, &k.Owner, &scopes, &k.Grant.Kinds, &k.CreatedAt, &k.ExpiresAt, &k.ReplacedAt, &k.RevokedAt, &k.LastUsedAt)
-	k.Grant.Scopes, k.Grant.All = scopes, scopes == nil
+	err := row.Scan(append([]any{&k.ID, &k.Owner, &k.Grant.Scopes, &k.Grant.Kinds, &k.CreatedAt, &k.ExpiresAt, &k.ReplacedAt, &k.RevokedAt, &k.LastUsedAt}, more...)...)
+	k.Grant.All = k.Grant.Scopes == nil
 	return k, err
 }
 
@@ -184,28 +186,17 @@ func (s *Store) KeysOf(ctx context.Context, secrets []string) (map[string]Key, e
 		return nil, fmt.Errorf("looking up API keys: %w", err)
 	}
 	found := make(map[string]Key, len(secrets))
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Key, error) {
 		var hash []byte
-		k, err := scanKey(withHash{row, &hash})
-		if err == nil {
-			found[byHash[string(hash)]] = k
-		}
-		return struct{}{}, err
+		k, err := scanKeyAnd(row, &hash)
+		found[byHash[string(hash)]] = k
+		return k, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up API keys: %w", err)
 	}
 	return found, nil
 }
-
-// withHash scans one column more.
-type withHash struct {
-	pgx.CollectableRow
-	hash *[]byte
-}
-
-// Scan is part of pgx.CollectableRow.
-func (r withHash) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.hash)...) }
 
 // NoteKeysUsed records when keys were last used.
 func (s *Store) NoteKeysUsed(ctx context.Context, ids []int64, now time.Time) error {
