@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"crier/internal/criertest"
 )
 
 // words are the words of a command line as the scripts hand them on: the last one is at
@@ -143,10 +145,7 @@ func TestCompletionScripts(t *testing.T) {
 	for shell, driver := range drivers {
 		t.Run(shell, func(t *testing.T) {
 			t.Parallel()
-			path, err := exec.LookPath(shell)
-			if err != nil {
-				t.Skipf("no %s here: %v", shell, err)
-			}
+			path := criertest.Installed(t, shell)
 			var input strings.Builder
 			for _, c := range completions {
 				input.WriteString("crier " + c.line + "\n")

@@ -5,13 +5,15 @@ import (
 	"testing"
 )
 
-// Node is the Node.js program, for clients in JavaScript outside of a browser.
-// Without it the test is skipped, unless CRIER_TEST_REQUIRE has node.
-func Node(tb testing.TB) string {
+// Installed is the path of a program of the system, such as node. Without it the test is
+// skipped, unless CRIER_TEST_REQUIRE has its name.
+func Installed(tb testing.TB, program string) string {
 	tb.Helper()
-	path, err := exec.LookPath("node")
-	if err != nil {
-		missing(tb, "node", err.Error())
+	for _, path := range []string{program, "/usr/sbin/" + program} { // where Debian has servers; ordinary users do not search it
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
 	}
-	return path
+	missing(tb, program, "it is not on this machine")
+	return ""
 }

@@ -86,7 +86,7 @@ func (p *printed) String() string {
 // stream, resumes after the gateway was restarted, and ends when it is closed.
 func TestClientModuleInNode(t *testing.T) {
 	t.Parallel()
-	node := criertest.Node(t)
+	node := criertest.Installed(t, "node")
 	p := criertest.NewProgram(t)
 	p.Start()
 	ann := p.SignUp("ann")

@@ -58,7 +58,7 @@ func TestBehindProxies(t *testing.T) {
 	for _, p := range behindProxies {
 		t.Run(p.program, func(t *testing.T) {
 			t.Parallel()
-			program := criertest.Proxy(t, p.program)
+			program := criertest.Installed(t, p.program)
 			_, rest, ok := strings.Cut(string(text), "```"+p.program+"\n")
 			documented, _, ok2 := strings.Cut(rest, "```")
 			if !ok || !ok2 {
