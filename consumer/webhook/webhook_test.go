@@ -75,6 +75,7 @@ func TestASlowDestinationHoldsUpNobody(t *testing.T) {
 	w.start(webhook.Config{PerDestination: 4})
 	w.push(numbered(500)...)
 	fast.Await(t, 500)
+	criertest.Eventually(t, patience, "four requests wait at the slow one", func() bool { return waiting.Load() >= 4 })
 	if n := waiting.Load(); n != 4 {
 		t.Errorf("%d requests wait at the slow one, want 4", n)
 	}

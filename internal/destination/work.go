@@ -109,12 +109,30 @@ const (
 // Of an ordered destination it is the items up to the first that is not due.
 func (s *Store) Load(ctx context.Context, me string, id int64, exclude []int64) (Target, []Job, error) {
 	t := Target{ID: id}
+	if exclude == nil {
+		exclude = []int64{} // nil would be null, which nothing is unequal to
+	}
+	// The destination is read last: what was pushed in after a change of it must not be
+	// delivered as before the change.
+	var batch pgx.Batch
+	var inOrder, sideBySide []Job
+	batch.Queue(orderedJobs, id, exclude, loadJobs, loadBytes).Query(func(rows pgx.Rows) (err error) {
+		inOrder, err = scanJobs(rows)
+		return err
+	})
+	batch.Queue(unorderedJobs, id, exclude, loadJobs, loadBytes).Query(func(rows pgx.Rows) (err error) {
+		sideBySide, err = scanJobs(rows)
+		return err
+	})
 	var headers string
 	var secret, old []byte
-	err := s.db.QueryRow(ctx, `
+	batch.Queue(`
 		select account_id, url, http_method, headers, ordered, rate, secret, case when old_secret_ends > now() then old_secret end
 		from destinations where id = $1 and enabled and leased_by = $2 and leased_until > now() and (hold_until is null or hold_until <= now())`,
-		id, me).Scan(&t.AccountID, &t.URL, &t.Method, &headers, &t.Ordered, &t.Rate, &secret, &old)
+		id, me).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&t.AccountID, &t.URL, &t.Method, &headers, &t.Ordered, &t.Rate, &secret, &old)
+	})
+	err := s.db.SendBatch(ctx, &batch).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, nil, nil
 	}
@@ -122,24 +140,24 @@ func (s *Store) Load(ctx context.Context, me string, id int64, exclude []int64) 
 		err = json.Unmarshal([]byte(headers), &t.Headers)
 	}
 	if err != nil {
-		return t, nil, fmt.Errorf("reading destination %d: %w", id, err)
+		return t, nil, fmt.Errorf("reading destination %d and what is due there: %w", id, err)
 	}
 	if t.Secrets = [][]byte{secret}; len(old) > 0 {
 		t.Secrets = append(t.Secrets, old)
 	}
-	query := unorderedJobs
 	if t.Ordered {
-		query = orderedJobs
+		return t, inOrder, nil
 	}
-	if exclude == nil {
-		exclude = []int64{} // nil would be null, which nothing is unequal to
-	}
-	rows, _ := s.db.Query(ctx, query, id, exclude, loadJobs, loadBytes) // its error comes with the rows
+	return t, sideBySide, nil
+}
+
+// scanJobs reads jobs up to the first that is not due; tests are not in turn.
+func scanJobs(rows pgx.Rows) ([]Job, error) {
 	var jobs []Job
 	var j Job
 	var due bool
 	held := false
-	_, err = pgx.ForEachRow(rows, []any{&j.ItemID, &j.Attempts, &j.Test, &due, &j.EventID, &j.Data}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&j.ItemID, &j.Attempts, &j.Test, &due, &j.EventID, &j.Data}, func() error {
 		held = held || !due
 		if j.Test || !held {
 			jobs = append(jobs, j)
@@ -147,19 +165,18 @@ func (s *Store) Load(ctx context.Context, me string, id int64, exclude []int64) 
 		}
 		return nil
 	})
-	if err != nil {
-		return t, nil, fmt.Errorf("reading what is due at destination %d: %w", id, err)
-	}
-	return t, jobs, nil
+	return jobs, err
 }
 
-// The data is read up to loadBytes, and one item more.
+// The data is read up to loadBytes, and one item more. Of the two that which does not fit
+// the destination reads nothing.
 const (
 	// Index pushes_due.
 	unorderedJobs = `
 		select item_id, attempts, test, true, event_id, data from (
 			select p.*, i.event_id, i.data, sum(octet_length(i.data)) over (order by p.due_at, p.item_id) - octet_length(i.data) as before
 			from (select * from pushes where destination_id = $1 and due_at <= now() and item_id <> all($2::bigint[])
+				and not (select ordered from destinations where id = $1)
 				order by due_at, item_id limit $3) p
 			join incoming_items i on i.id = p.item_id) j
 		where before < $4 order by due_at, item_id`
@@ -168,6 +185,7 @@ const (
 		select item_id, attempts, test, due_at <= now(), event_id, data from (
 			select p.*, i.event_id, i.data, sum(octet_length(i.data)) over (order by not p.test, p.item_id) - octet_length(i.data) as before
 			from (select * from pushes where destination_id = $1 and due_at is not null and item_id <> all($2::bigint[]) and (not test or due_at <= now())
+				and (select ordered from destinations where id = $1)
 				order by item_id limit $3) p
 			join incoming_items i on i.id = p.item_id) j
 		where before < $4 order by not test, item_id`
