@@ -43,7 +43,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("%d %s: %s %s", e.Status, e.Code, e.Title, e.Detail)
+	text := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Title)
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return text
 }
 
 // maxAnswer bounds what is read of an answer.

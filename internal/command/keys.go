@@ -338,8 +338,8 @@ func (f expiryFlag) at(now time.Time) (*time.Time, error) {
 		return nil, nil
 	}
 	var v event.Invalid
-	if !at.After(now) {
-		v.Add("expires", "future", "must be in the future")
+	if at.Before(now.Add(time.Minute)) { // else the key is dead before it can be used
+		v.Add("expires", "future", "must be at least a minute from now")
 	}
 	return &at, v.Err()
 }

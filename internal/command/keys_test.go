@@ -134,7 +134,8 @@ func TestKeysCommandRefuses(t *testing.T) {
 		{"add|shop|--kind=Order", `kind: "Order" must be a kind`},
 		{"add|shop|--scope=rooms:write|--kind=order", "kind: is only of use with a scope that sends"},
 		{"add|Shop", "owner: must be"},
-		{"add|shop|--expires=2020-01-01", "expires: must be in the future"},
+		{"add|shop|--expires=2020-01-01", "expires: must be at least a minute from now"},
+		{"add|shop|--expires=1ns", "expires: must be at least a minute from now"},
 		{"add|shop|--expires=0s", "--expires: must be a duration such as"},
 		{"add|shop|--expires=-1h", "--expires: must be a duration such as"},
 		{"add|shop|--expires=tomorrow", "--expires: must be a duration such as"},
@@ -143,7 +144,7 @@ func TestKeysCommandRefuses(t *testing.T) {
 		{"add|shop|--expires=99999999d", "--expires: must be a duration such as"},
 		{"rotate|shop|--overlap=-1h", "--overlap: must be a duration from 0s on"},
 		{"rotate|shop|--overlap=1w", "--overlap: must be a duration from 0s on"},
-		{"rotate|shop|--expires=2020-01-01T00:00:00Z", "expires: must be in the future"},
+		{"rotate|shop|--expires=2020-01-01T00:00:00Z", "expires: must be at least a minute from now"},
 		{"add|shop|--expires=2999-01-01|--scope=send:users|--kind=order", "reaching Postgres"},
 		{"add|shop|--expires=12h|--overlap=1h", "unknown flag --overlap"},
 	} {

@@ -31,8 +31,8 @@ type sendCmd struct {
 	Kind           string        `help:"What kind it is; default message."`
 	Priority       string        `help:"low, normal, high or urgent."`
 	Channels       []string      `help:"inbox, email, webhook; comma-separated. Default: inbox."`
-	DeliverAt      string        `help:"When: a time (RFC 3339), or a duration from now such as 10m."`
-	ExpiresAt      string        `help:"When it leaves the inbox: a time, or a duration from now."`
+	DeliverAt      instantFlag   `help:"When: a time (RFC 3339), or a duration from now such as 10m."`
+	ExpiresAt      instantFlag   `help:"When it leaves the inbox: a time, or a duration from now."`
 	CollapseKey    string        `help:"It replaces the unread one with the same key."`
 	IdempotencyKey string        `help:"The same key from the same source is stored once."`
 	Source         string        `default:"cli" help:"Who sends."`
@@ -98,7 +98,7 @@ func (c *sendCmd) Run(e *env) error {
 // notification is what the flags say.
 func (c *sendCmd) notification(now time.Time) (event.Notification, error) {
 	n := event.Notification{Topic: c.Topic, Everyone: c.Everyone, Title: c.Title, Body: c.Body, URL: c.URL, Kind: c.Kind, Priority: c.Priority, Channels: c.Channels,
-		CollapseKey: c.CollapseKey, IdempotencyKey: c.IdempotencyKey, Source: c.Source, DeliverAt: instant(c.DeliverAt, now), ExpiresAt: instant(c.ExpiresAt, now)}
+		CollapseKey: c.CollapseKey, IdempotencyKey: c.IdempotencyKey, Source: c.Source, DeliverAt: c.DeliverAt.at(now), ExpiresAt: c.ExpiresAt.at(now)}
 	if c.Payload != "" {
 		if !json.Valid([]byte(c.Payload)) {
 			return n, errors.New("payload: must be JSON")
@@ -117,9 +117,23 @@ func (c *sendCmd) notification(now time.Time) (event.Notification, error) {
 	return n, n.CheckTimes(now)
 }
 
-// instant is a time as JSON: a duration counts from now; what is neither is for
-// Validate to refuse.
-func instant(s string, now time.Time) json.RawMessage {
+// instantFlag is a time, or a duration from now; empty: none.
+type instantFlag string
+
+// UnmarshalText is called by the flag parser.
+func (f *instantFlag) UnmarshalText(b []byte) error {
+	_, notDuration := time.ParseDuration(string(b))
+	_, notTime := event.ParseTime(string(b))
+	if len(b) > 0 && notDuration != nil && notTime != nil {
+		return errors.New("must be a time (RFC 3339) such as 2026-11-21T18:00:00Z, or a duration from now such as 10m")
+	}
+	*f = instantFlag(b)
+	return nil
+}
+
+// at is the time as JSON.
+func (f instantFlag) at(now time.Time) json.RawMessage {
+	s := string(f)
 	if s == "" {
 		return nil
 	}

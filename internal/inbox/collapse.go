@@ -28,8 +28,7 @@ type collapsing struct {
 
 // findCollapsing reads the unread notifications with the items' collapse keys.
 // There is at most one to a user, sender and key: each replaced the one before it,
-// unless that was marked unread again later. Index
-// notifications_collapse.
+// unless that was marked unread again later. Index notifications_collapse.
 func findCollapsing(batch *pgx.Batch, items []Item) *collapsing {
 	c := &collapsing{}
 	var users, senders, keys []string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -74,6 +75,17 @@ func TestEncoding(t *testing.T) {
 	}
 	if _, err := admin.Exec(t.Context(), `drop database latin with (force)`); err != nil {
 		t.Error(err)
+	}
+}
+
+// What CRIER_DATABASE_URL says of the time that connecting may take holds.
+func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
+	url := criertest.Postgres(t)
+	for more, want := range map[string]time.Duration{"": 5 * time.Second, "&connect_timeout=17": 17 * time.Second} {
+		if got := mustOpen(t, url+more).Config().ConnConfig.ConnectTimeout; got != want {
+			t.Errorf("with %q connecting may take %v, not %v", more, got, want)
+		}
 	}
 }
 

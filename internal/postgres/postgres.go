@@ -6,6 +6,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -69,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		pc.MaxConns = cfg.MaxConns
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "crier"
-	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	pc.ConnConfig.ConnectTimeout = cmp.Or(pc.ConnConfig.ConnectTimeout, 5*time.Second)
 	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// By statements, because poolers refuse parameters of the session that they do
 		// not know. What queries rely on must not follow from how the database or the
